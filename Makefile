@@ -1,0 +1,107 @@
+# One place for every command; CI runs these same targets. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+# Cold starts triple without bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+# Lets uv see local wheels where pip does.
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+export UV_COMPILE_BYTECODE := 1
+export HEADRACE_CODE_VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet
+
+USE_CASE ?= heart
+CSV      ?=
+TARGET   ?=
+MODEL    ?=
+ENV      ?= local
+WORKERS  ?= 2
+
+# ---- set-up: one stamp per environment, what a job needs and no more -------------------------------------------------
+
+$(UV):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else f"Headrace needs Python 3.11, found {v[0]}.{v[1]}: install it, or run make PYTHON=/path/to/python3.11")'
+	@echo "set-up: Python environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet uv==0.13.9
+
+$(VENV)/.laptop: locks/laptop.txt pyproject.toml setup.py $(wildcard serving/native/*.c serving/native/*.h) | $(UV)
+	@echo "set-up: packages of the laptop run"
+	@$(INSTALL) --require-hashes -r locks/laptop.txt
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt $(VENV)/.laptop
+	@echo "set-up: packages of the tests and checks"
+	@$(INSTALL) --require-hashes -r locks/dev.txt
+	@touch $@
+
+##@ Use
+
+.PHONY: help setup run serve ui stop clean
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nExamples\n  make run USE_CASE=iris\n  make run CSV=churn.csv TARGET=left MODEL=churn\n'
+
+setup: $(VENV)/.laptop ## Install what the laptop run needs
+
+run: $(VENV)/.laptop ## Data in, served model out: USE_CASE=heart|iris|housing, or CSV=file TARGET=column [MODEL=name]
+	@$(BIN)/python -m pipelines run $(if $(CSV),csv --source "$(CSV)" --target "$(TARGET)",$(USE_CASE)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+serve: $(VENV)/.laptop ## Serve the champion of USE_CASE (or MODEL) in the foreground
+	@$(BIN)/python -m pipelines serve $(if $(MODEL),$(MODEL),$(USE_CASE)) $(ARGS)
+
+ui: $(VENV)/.laptop ## Open the MLflow UI on the local store
+	@$(BIN)/python -m pipelines ui $(ARGS)
+
+stop: $(VENV)/.laptop ## Stop the servers that runs left serving
+	@$(BIN)/python -m pipelines stop
+
+clean: ## Stop everything and remove what runs left; the environment stays
+	@if [ -x $(BIN)/python ] && [ -d .headrace ]; then $(BIN)/python -m pipelines stop >/dev/null 2>&1 || true; fi
+	@rm -rf .headrace .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build
+	@echo "removed .headrace and caches"
+
+##@ Develop
+
+.PHONY: test test-long check format golden lock bench
+test: $(VENV)/.dev ## Run the tests (minutes); ARGS='-k word' picks some
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not long and not e2e" $(ARGS)
+
+test-long: $(VENV)/.dev ## Run the tests that need long: soak, fuzz, two million rows
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format, types, import direction, committed generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pipelines validate pipelines/compiled/*.yaml
+	@$(MAKE) golden
+	@git diff --exit-code --stat -- pipelines/compiled manifests helm tests serving/openapi.json || { echo "generated files differ from the committed ones: commit what 'make golden' wrote"; exit 1; }
+
+format: $(VENV)/.dev ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+golden: $(VENV)/.dev ## Generate again what is generated and committed
+	@$(BIN)/python -m pipelines compile --quiet
+
+lock: | $(UV) ## Resolve the dependencies again and write locks/
+	@for extra in dev laptop steps serving runtime batch; do \
+	  echo "locks/$$extra.txt"; \
+	  $(UV) pip compile pyproject.toml --extra $$extra --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --quiet $$( [ $$extra = dev ] || echo -c locks/dev.txt ) -o locks/$$extra.txt; \
+	done
+
+bench: $(VENV)/.dev ## Measure what the README reports (long): quality, pipelines, serving
+	@$(BIN)/python -m benchmarks.pipelines
+	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.quality

@@ -1,0 +1,1 @@
+"""The steps of a pipeline and what they share; imports serving's contract, never pipelines/."""

@@ -1,0 +1,1 @@
+"""Keep the champion and say why the winner was not good enough."""

@@ -1,0 +1,1 @@
+"""Publish the winner as a version: immutable in S3, named in MLflow."""

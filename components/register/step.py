@@ -1,0 +1,70 @@
+"""Turns an accepted winner into a registered version."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from components import registry, settings, tracking
+from components.registry import Version
+from serving import bundle as bundles
+
+logger = logging.getLogger(__name__)
+
+
+def register(winner: Path, run: str) -> Version:
+    """Publish a bundle to S3, register it in MLflow and return the version; the same run gives the same version.
+
+    Args:
+        run: The pipeline's run id.
+
+    Raises:
+        BundleError: The winner is not a whole bundle.
+    """
+    current = settings.read()
+    bundle = bundles.load(winner)
+    version = registry.publish(current, bundle, run)
+    _describe(current, bundle, version, run)
+    logger.info("registered %s version %s at %s", version.model, version.number, version.uri)
+    return version
+
+
+def _describe(current: settings.Settings, bundle: bundles.Bundle, version: Version, run: str) -> None:
+    """Put what a person looks for in the MLflow UI beside the version: signature, example, card."""
+    import mlflow
+
+    golden = bundle.json(bundles.GOLDEN)["requests"][0]
+    card = bundle.path(bundles.CARD)
+    with tracking.parent_run(current, bundle.model, run) as parent:
+        mlflow.log_dict(_signature(bundle), f"version-{version.number}/signature.json")
+        mlflow.log_dict({"instances": golden["instances"]}, f"version-{version.number}/input_example.json")
+        if card is not None:
+            mlflow.log_artifact(str(card), f"version-{version.number}")
+        mlflow.set_tags({"headrace.version": version.number, "headrace.verdict": "accepted"})
+        children = [str(bundle.provenance["mlflow_run"])] if "mlflow_run" in bundle.provenance else []
+        tracking.adopt(current, parent, children)
+    tracking.describe_version(current, version.model, version.number, card.read_text() if card else "")
+
+
+def _signature(bundle: bundles.Bundle) -> dict[str, object]:
+    """Return the model's signature as MLflow writes it (types of its columnar schema)."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    kinds = {"boolean": DataType.boolean, "date": DataType.string}
+    inputs = Schema(
+        [
+            ColSpec(
+                DataType.string
+                if column.kind == "category" and isinstance(next(iter(column.categories), ""), str)
+                else kinds.get(column.kind, DataType.double),
+                column.name,
+                required=False,
+            )
+            for column in bundle.schema.columns
+        ]
+    )
+    labels = bundle.schema.target.classes
+    kind = DataType.double if not labels else DataType.string if isinstance(labels[0], str) else DataType.long
+    signature: dict[str, object] = ModelSignature(inputs, Schema([ColSpec(kind, bundle.schema.target.name)])).to_dict()
+    return signature

@@ -1,0 +1,75 @@
+"""Where things are: endpoints, buckets, folders and credentials, read once from the environment.
+
+Nothing else in components/ or pipelines/ reads the environment. The laptop run sets these for its steps by itself;
+on a cluster they come from the chart's ConfigMap and Secrets by reference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One frozen reading of the environment.
+
+    Attributes:
+        s3_endpoint: URL of the object store; empty means AWS.
+        mirror: Folder that holds data files by name, for machines that reach no network; None uses the URLs.
+        home: Folder of the laptop's state (`.headrace`).
+        code_version: Git commit or release of the running code, for provenance.
+        server_url: Base URL of the laptop's server, for its curl lines.
+    """
+
+    s3_endpoint: str
+    s3_access_key: str = field(repr=False)
+    s3_secret_key: str = field(repr=False)
+    s3_region: str
+    models_bucket: str
+    datasets_bucket: str
+    artifacts_bucket: str
+    tracking_uri: str
+    mirror: Path | None
+    home: Path
+    code_version: str
+    http_port: int
+    grpc_port: int
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or not usable; the message names it."""
+
+
+def read(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of an environment; defaults make the laptop work with nothing set.
+
+    Raises:
+        SettingsError: A variable has an unusable value.
+    """
+    home = Path(environment.get("HEADRACE_HOME", ".headrace")).absolute()
+    mirror = environment.get("HEADRACE_MIRROR", "")
+    return Settings(
+        s3_endpoint=environment.get("AWS_ENDPOINT_URL", ""),
+        s3_access_key=environment.get("AWS_ACCESS_KEY_ID", ""),
+        s3_secret_key=environment.get("AWS_SECRET_ACCESS_KEY", ""),
+        s3_region=environment.get("AWS_DEFAULT_REGION", "us-east-1"),
+        models_bucket=environment.get("HEADRACE_MODELS_BUCKET", "models"),
+        datasets_bucket=environment.get("HEADRACE_DATASETS_BUCKET", "datasets"),
+        artifacts_bucket=environment.get("HEADRACE_ARTIFACTS_BUCKET", "artifacts"),
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
+        mirror=Path(mirror).expanduser() if mirror else None,
+        home=home,
+        code_version=environment.get("HEADRACE_CODE_VERSION", "unknown"),
+        http_port=_port(environment, "HEADRACE_HTTP_PORT", 8080),
+        grpc_port=_port(environment, "HEADRACE_GRPC_PORT", 8081),
+    )
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise SettingsError(f"{name}={text!r}: expected a port number from 0 to 65535")
+    return int(text)

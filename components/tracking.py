@@ -1,0 +1,192 @@
+"""What we know about MLflow: runs of a pipeline and of its candidates, registered versions, and the champion.
+
+The registered model of a use case has its name; the alias `champion` names the version that serves and moves only when
+a release has been verified.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from components.settings import Settings
+
+CHAMPION = "champion"
+RUN_TAG = "headrace.run"
+DATASET_TAG = "headrace.dataset"
+CANDIDATE_TAG = "headrace.candidate"
+DIGEST_TAG = "headrace.digest"
+URI_TAG = "headrace.uri"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a model in the registry.
+
+    Attributes:
+        number: As MLflow counts it, from 1.
+        uri: Where its bundle is published.
+        digest: SHA-256 of its bundle.json.
+    """
+
+    model: str
+    number: int
+    uri: str
+    digest: str
+    run: str
+    created_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def client(settings: Settings) -> MlflowClient:
+    """Return a client of the tracking server or local store, which also becomes MLflow's default."""
+    import mlflow
+
+    if mlflow.get_tracking_uri() != settings.tracking_uri:
+        mlflow.set_tracking_uri(settings.tracking_uri)
+    return mlflow.MlflowClient(tracking_uri=settings.tracking_uri)
+
+
+def experiment(settings: Settings, model: str) -> str:
+    """Return the id of the experiment of a model, created on first use.
+
+    On the local store its artifacts go to S3 like everything else; a tracking server decides for itself.
+    """
+    from mlflow.exceptions import MlflowException
+
+    store = client(settings)
+    found = store.get_experiment_by_name(model)
+    if found is None:
+        local = settings.tracking_uri.startswith("sqlite:")
+        location = f"s3://{settings.artifacts_bucket}/mlflow/{model}" if local and settings.s3_endpoint else None
+        try:
+            return str(store.create_experiment(model, artifact_location=location))
+        except MlflowException:
+            found = store.get_experiment_by_name(model)  # another step was first
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def candidate_run(settings: Settings, model: str, candidate: str, dataset_version: str) -> Iterator[str]:
+    """Open the MLflow run of one candidate's training; inside, `mlflow.log_*` writes to it.
+
+    Yields:
+        The run id.
+    """
+    import mlflow
+
+    tags = {CANDIDATE_TAG: candidate, DATASET_TAG: dataset_version, "headrace.code": settings.code_version}
+    identifier = experiment(settings, model)
+    with mlflow.start_run(experiment_id=identifier, run_name=candidate, tags=tags) as active:
+        yield str(active.info.run_id)
+
+
+@contextlib.contextmanager
+def parent_run(settings: Settings, model: str, run: str) -> Iterator[str]:
+    """Open the MLflow run of a whole pipeline run: the one KFP's plugin injected, one found by tag, or a new one.
+
+    Args:
+        run: The pipeline's run id; the same id always leads to the same MLflow run.
+    """
+    import os
+
+    import mlflow
+
+    store = client(settings)
+    injected = os.environ.get("MLFLOW_RUN_ID")
+    identifier = experiment(settings, model)
+    found = None if injected else _find(store, identifier, run)
+    if injected or found:
+        with mlflow.start_run(run_id=injected or found) as active:
+            mlflow.set_tag(RUN_TAG, run)
+            yield str(active.info.run_id)
+        return
+    with mlflow.start_run(experiment_id=identifier, run_name=run, tags={RUN_TAG: run}) as active:
+        yield str(active.info.run_id)
+
+
+def adopt(settings: Settings, parent: str, children: Iterable[str]) -> None:
+    """Show runs of candidates below the run of their pipeline; one that has a parent keeps it."""
+    store = client(settings)
+    for child in children:
+        if PARENT_TAG not in store.get_run(child).data.tags:
+            store.set_tag(child, PARENT_TAG, parent)
+
+
+def versions(settings: Settings, model: str) -> list[Registered]:
+    """Return the registered versions of a model, oldest first; empty when there is no such model."""
+    found = client(settings).search_model_versions(f"name='{model}'", max_results=10_000)
+    return sorted((_registered(version) for version in found), key=lambda version: version.number)
+
+
+def champion(settings: Settings, model: str) -> str | None:
+    """Return the version number that serves, None before the first release."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client(settings).get_model_version_by_alias(model, CHAMPION).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def set_champion(settings: Settings, model: str, version: str) -> None:
+    """Move the alias `champion`; call it only after a verified release."""
+    client(settings).set_registered_model_alias(model, CHAMPION, version)
+
+
+def create_version(
+    settings: Settings, model: str, *, source: str, run: str | None, tags: Mapping[str, str], description: str
+) -> int:
+    """Register a version and return the number MLflow gave it."""
+    from mlflow.exceptions import MlflowException
+
+    store = client(settings)
+    with contextlib.suppress(MlflowException):
+        store.create_registered_model(model, tags={"headrace": "true"})
+    created = store.create_model_version(model, source, run_id=run, tags=dict(tags), description=description)
+    return int(created.version)
+
+
+def delete_version(settings: Settings, model: str, number: int) -> None:
+    """Remove a version again; MLflow never reuses its number."""
+    client(settings).delete_model_version(model, str(number))
+
+
+def tag_version(settings: Settings, model: str, version: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a version."""
+    store = client(settings)
+    for key, value in tags.items():
+        store.set_model_version_tag(model, version, key, value)
+
+
+def describe_version(settings: Settings, model: str, version: str, description: str) -> None:
+    """Set the text a person reads beside a version; MLflow keeps up to 100,000 characters."""
+    client(settings).update_model_version(model, version, description[:100_000])
+
+
+def _find(store: MlflowClient, experiment_id: str, run: str) -> str | None:
+    found = store.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _registered(version: Any) -> Registered:
+    tags = dict(version.tags)
+    return Registered(
+        model=version.name,
+        number=int(version.version),
+        uri=tags.get(URI_TAG, str(version.source)),
+        digest=tags.get(DIGEST_TAG, ""),
+        run=tags.get(RUN_TAG, ""),
+        created_ms=int(version.creation_timestamp),
+        tags=tags,
+    )

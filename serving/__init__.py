@@ -1,0 +1,1 @@
+"""The lean side: answers prediction requests from a bundle; imports nothing of pipelines/ or components/."""

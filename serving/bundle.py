@@ -1,0 +1,178 @@
+"""THE contract between training and serving: a fitted candidate on disk.
+
+A bundle is a folder. `bundle.json` names every other file with its size and SHA-256 and is written last, so a folder
+without it is not a bundle, and one changed byte anywhere is found on load. The digest of a bundle is the SHA-256 of its
+`bundle.json`.
+
+    bundle.json       format, model, candidate, schema, provenance, files
+    model.onnx        input `features` float64 [rows, columns], encoded by serving.schema; output `probabilities`
+                      float64 [rows, classes], or `prediction` float64 [rows, 1] for regression
+    model.table       the same model folded for the C evaluator; absent when it does not fold
+    golden.json       requests with the predictions of the fitted scikit-learn pipeline
+    reference.json    histograms of features and predictions on the training rows, for drift
+    metrics.json      validation scores; after evaluation also test scores with intervals
+    card.md           the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from serving.schema import Schema, schema_from_json, schema_to_json
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+MODEL = "model.onnx"
+TABLE = "model.table"
+GOLDEN = "golden.json"
+REFERENCE = "reference.json"
+METRICS = "metrics.json"
+CARD = "card.md"
+REQUIRED = (MODEL, GOLDEN, REFERENCE, METRICS)
+
+
+class BundleError(Exception):
+    """A folder is not a bundle this version may serve; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class File:
+    """Size in bytes and hex SHA-256 of one file of a bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files have been checked against their digests.
+
+    Attributes:
+        model: The name it is served under; equals the use case unless renamed.
+        version: The registered version, None before registration.
+        provenance: Dataset hash, run, code version, library versions, times; for people and lineage.
+        digest: SHA-256 of bundle.json.
+    """
+
+    folder: Path
+    model: str
+    use_case: str
+    candidate: str
+    schema: Schema
+    version: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    digest: str = ""
+
+    def json(self, name: str) -> Any:
+        """Return the parsed content of one of the bundle's JSON files."""
+        return json.loads((self.folder / name).read_bytes())
+
+    def path(self, name: str) -> Path | None:
+        """Return the path of one of the bundle's files, None when this bundle has no such file."""
+        return self.folder / name if name in self.files else None
+
+
+def seal(bundle: Bundle) -> Bundle:
+    """Write `bundle.json` for the files now in the folder, atomically, and return the sealed bundle.
+
+    Raises:
+        BundleError: A required file is absent.
+    """
+    present = sorted(
+        path.relative_to(bundle.folder).as_posix()
+        for path in bundle.folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".partial")
+    )
+    absent = sorted(set(REQUIRED) - set(present))
+    if absent:
+        raise BundleError(f"bundle {bundle.folder} lacks {', '.join(absent)}: write them before sealing it")
+    files = {name: _measure(bundle.folder / name) for name in present}
+    document = {
+        "format": FORMAT,
+        "model": bundle.model,
+        "use_case": bundle.use_case,
+        "candidate": bundle.candidate,
+        "version": bundle.version,
+        "schema": schema_to_json(bundle.schema),
+        "provenance": dict(bundle.provenance),
+        "files": {name: vars(file) for name, file in files.items()},
+    }
+    content = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True).encode()
+    partial = bundle.folder / f"{MANIFEST}.partial"
+    partial.write_bytes(content)
+    os.replace(partial, bundle.folder / MANIFEST)
+    return replace(bundle, files=files, digest=hashlib.sha256(content).hexdigest())
+
+
+def load(folder: Path, expected_digest: str | None = None) -> Bundle:
+    """Return the bundle of a folder after every file has been checked.
+
+    Raises:
+        BundleError: No bundle.json, a newer format, a missing, changed or undeclared model file, or another digest.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}; publish it again or name another folder"
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if expected_digest is not None and digest != expected_digest:
+        raise BundleError(
+            f"bundle {folder} does not match its digest (expected {expected_digest[:12]}…, found {digest[:12]}…): "
+            "it was changed after publishing; publish it again"
+        )
+    bundle = replace(_parse(folder, content), digest=digest)
+    for name, file in bundle.files.items():
+        _check(bundle, name, file)
+    return bundle
+
+
+def _parse(folder: Path, content: bytes) -> Bundle:
+    try:
+        document = json.loads(content)
+        if document["format"] > FORMAT:
+            raise BundleError(
+                f"bundle {folder} has format {document['format']}, this server reads up to {FORMAT}: upgrade the server"
+            )
+        return Bundle(
+            folder=folder,
+            model=document["model"],
+            use_case=document["use_case"],
+            candidate=document["candidate"],
+            version=document["version"],
+            schema=schema_from_json(document["schema"]),
+            provenance=document["provenance"],
+            files={name: File(**fields) for name, fields in document["files"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"bundle {folder}: {MANIFEST} is not readable ({error}): publish it again") from error
+
+
+def _check(bundle: Bundle, name: str, file: File) -> None:
+    path = bundle.folder / name
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise BundleError(f"bundle {bundle.folder}: file name {name!r} leaves the folder; publish it again")
+    if not path.is_file():
+        raise BundleError(f"bundle {bundle.folder} lacks {name}: publish it again")
+    found = _measure(path)
+    if found != file:
+        raise BundleError(
+            f"bundle {bundle.folder}: {name} does not match its digest (expected {file.sha256[:12]}…, "
+            f"found {found.sha256[:12]}…): it was changed after publishing; publish it again"
+        )
+
+
+def _measure(path: Path) -> File:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return File(path.stat().st_size, digest.hexdigest())
