@@ -1,8 +1,12 @@
 """Builds the C evaluator with the wheel where a compiler is at hand; without one the server uses ONNX Runtime."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, find_namespace_packages, setup
+
+NATIVE = Path("serving/native")
+SOURCES = sorted(str(path) for path in NATIVE.glob("*.c"))
+HEADERS = sorted(str(path) for path in NATIVE.glob("*.h"))
 
 setup(
     packages=find_namespace_packages(include=["serving*", "components*", "pipelines*"]),
@@ -10,12 +14,10 @@ setup(
     ext_modules=[
         Extension(
             "serving.native._native",
-            sorted(glob("serving/native/*.c")),
-            depends=sorted(glob("serving/native/*.h")),
+            SOURCES,
+            depends=HEADERS,
             extra_compile_args=["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"],
             optional=True,
         )
-    ]
-    if glob("serving/native/*.c")
-    else [],
+    ],
 )

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +106,7 @@ def seal(bundle: Bundle) -> Bundle:
     content = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True).encode()
     partial = bundle.folder / f"{MANIFEST}.partial"
     partial.write_bytes(content)
-    os.replace(partial, bundle.folder / MANIFEST)
+    partial.replace(bundle.folder / MANIFEST)
     return replace(bundle, files=files, digest=hashlib.sha256(content).hexdigest())
 
 
@@ -158,7 +157,7 @@ def _parse(folder: Path, content: bytes) -> Bundle:
 
 def _check(bundle: Bundle, name: str, file: File) -> None:
     path = bundle.folder / name
-    if os.path.isabs(name) or ".." in Path(name).parts:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
         raise BundleError(f"bundle {bundle.folder}: file name {name!r} leaves the folder; publish it again")
     if not path.is_file():
         raise BundleError(f"bundle {bundle.folder} lacks {name}: publish it again")

@@ -112,9 +112,7 @@ def encode_row(schema: Schema, row: Sequence[Any], path: str) -> list[float]:
         InvalidValue: Wrong length, or a value that does not fit.
     """
     if len(row) != len(schema.columns):
-        raise InvalidValue(
-            f"{path}: expected {len(schema.columns)} values ({', '.join(schema.names)}), got {len(row)}"
-        )
+        raise InvalidValue(f"{path}: expected {len(schema.columns)} values ({', '.join(schema.names)}), got {len(row)}")
     return [
         encode(column, value, f"{path}[{position}]")
         for position, (column, value) in enumerate(zip(schema.columns, row, strict=True))

@@ -1,15 +1,34 @@
-"""What every test shares: thread counts that fit two cores, and the folder beside the project when it is there."""
+"""What every test shares: thread counts that fit two cores, a real S3 server, settings that touch nothing else."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from components import settings as configuration
+from components.settings import Settings
+from components.store import Store, StoreError
+from serving import bundle as bundles
+from serving.bundle import Bundle
+from serving.schema import Column, Schema, Target
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+BUCKETS = ("models", "datasets", "artifacts")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +38,159 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared (more real data, CRDs)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A real SeaweedFS on loopback, as the environment that leads to it."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    ports = free_ports(4)
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
+    }
+    command = [str(Path(sys.executable).parent / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1"]
+    command += ["-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-disableHttp", "-master.telemetry=false"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={ports[0]}", f"-master.port={ports[1]}"]
+    command += [f"-volume.port={ports[2]}", f"-filer.port={ports[3]}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+    try:
+        store = Store(configuration.read(environment))
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                for bucket in BUCKETS:
+                    store.ensure_bucket(bucket)
+                break
+            except StoreError:
+                assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield environment
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def empty_tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database; copying it saves each test the migrations."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def environment(
+    s3: Mapping[str, str], empty_tracking_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, str]:
+    """The process environment of a step on a laptop: real S3, a fresh MLflow store, a fresh home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(empty_tracking_store, home / "mlflow.db")
+    values = {**s3, "HEADRACE_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.fixture
+def settings(environment: Mapping[str, str]) -> Settings:
+    """The settings of `environment`."""
+    return configuration.read(environment)
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Make a small servable bundle: a logistic model in float64 of one number and one category."""
+    return lambda name, **how: small_bundle(tmp_path / "bundles" / name, **how)
+
+
+def small_bundle(folder: Path, model: str = "tiny", slope: float = 0.7, broken_golden: bool = False) -> Bundle:
+    """Write and seal p = sigmoid(slope * amount + [kind == b] - 0.5), missing counted as 0."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder.mkdir(parents=True)
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", "features"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["sum"]),
+        helper.make_node("Add", ["sum", "bias"], ["margin"]),
+        helper.make_node("Neg", ["margin"], ["minus"]),
+        helper.make_node("Exp", ["minus"], ["power"]),
+        helper.make_node("Add", ["power", "one"], ["below"]),
+        helper.make_node("Div", ["one", "below"], ["positive"]),
+        helper.make_node("Sub", ["one", "positive"], ["negative"]),
+        helper.make_node("Concat", ["negative", "positive"], ["probabilities"], axis=1),
+    ]
+    double = TensorProto.DOUBLE
+    constants = [
+        helper.make_tensor("zero", double, [1], [0.0]),
+        helper.make_tensor("one", double, [1], [1.0]),
+        helper.make_tensor("bias", double, [1], [-0.5]),
+        helper.make_tensor("weights", double, [2, 1], [slope, 1.0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("features", double, [None, 2])],
+        [helper.make_tensor_value_info("probabilities", double, [None, 2])],
+        constants,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / bundles.MODEL
+    )
+    schema = Schema(
+        (
+            Column("amount", "number", unit="EUR", minimum=-2.0, maximum=3.0, missing=True),
+            Column("kind", "category", categories=("a", "b")),
+        ),
+        Target("bought", "binary", (0, 1), 1),
+    )
+    rows: list[dict[str, float | str | None]] = [
+        {"amount": 1.5, "kind": "b"},
+        {"amount": -2.0, "kind": "a"},
+        {"amount": None, "kind": "b"},
+    ]
+    requests = []
+    for row in rows:
+        margin = slope * float(row["amount"] or 0.0) + (row["kind"] == "b") - 0.5
+        positive = 1.0 / (1.0 + math.exp(-margin)) + (0.4 if broken_golden else 0.0)
+        requests.append(
+            {"instances": [row], "predictions": [int(positive > 0.5)], "probabilities": [[1.0 - positive, positive]]}
+        )
+    (folder / bundles.GOLDEN).write_text(json.dumps({"requests": requests, "tolerance": 1e-6}))
+    reference = {
+        "rows": 4,
+        "columns": {
+            "amount": {"kind": "number", "edges": [0.0, 1.0], "counts": [1, 2, 0], "missing": 1},
+            "kind": {"kind": "category", "categories": ["a", "b"], "counts": [2, 2], "unseen": 0, "missing": 0},
+        },
+        "predictions": {"classes": [0, 1], "counts": [2, 2], "edges": [0.5], "scores": [2, 2]},
+    }
+    (folder / bundles.REFERENCE).write_text(json.dumps(reference))
+    (folder / bundles.METRICS).write_text(json.dumps({}))
+    (folder / bundles.CARD).write_text("# tiny\n")
+    return bundles.seal(Bundle(folder, model, model, "logistic", schema, provenance={"dataset": "0" * 64}))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nothing listens on whose gRPC twins (port + 10000, as SeaweedFS takes them) are free too."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe, socket.socket() as twin:
+            port = 20000 + secrets.randbelow(25000)
+            try:
+                probe.bind(("127.0.0.1", port))
+                twin.bind(("127.0.0.1", port + 10000))
+            except OSError:
+                continue
+            found.append(port)
+    return found

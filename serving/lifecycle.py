@@ -1,0 +1,247 @@
+"""A server's life: load and prove the bundle, listen, swap on SIGHUP, drain on SIGTERM.
+
+Everything that touches signals, sockets and files is here, so the rest can be tested without a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import importlib
+import logging
+import shutil
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from serving.app import App
+from serving.bundle import BundleError, load
+from serving.connection import Connection
+from serving.fetch import fetch, is_temporary
+from serving.goldens import check_goldens
+from serving.listener import close_listener, open_listener
+from serving.message import JSON, Response, encode_response, fixed_headers
+from serving.options import Options
+from serving.predictor import Predictor, make_predictor
+
+TICK = 0.05
+
+log = logging.getLogger(__name__)
+
+
+def load_predictor(options: Options, headers: bytes) -> Predictor:
+    """Return a predictor that has reproduced its golden requests.
+
+    Raises:
+        BundleError: The bundle is refused; the message says why.
+    """
+    folder = fetch(options.model_dir)
+    try:
+        bundle = load(folder, options.bundle_digest or None)
+        predictor = make_predictor(bundle, options, headers)
+        rows = check_goldens(predictor)
+    except BundleError:
+        if is_temporary(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _give_back_memory()
+    log.info(
+        "bundle accepted",
+        extra={
+            "fields": {
+                "model": options.model_name,
+                "version": bundle.version,
+                "digest": bundle.digest[:12],
+                "evaluator": predictor.scorer.name,
+                "golden_rows": rows,
+            }
+        },
+    )
+    return predictor
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system: reading a forest into ONNX Runtime frees some 30 MB that glibc would keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+async def run(options: Options) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        BundleError: The bundle is refused at start.
+        OSError: A port is taken, or a file of keys or certificates cannot be read.
+    """
+    loop = asyncio.get_running_loop()
+    predictor = load_predictor(options, hot_headers(options))
+    app = App(options, predictor)
+    server = Server(app)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, server.request_swap)
+    await server.start()
+    await stop.wait()
+    await server.stop()
+    return 0
+
+
+def hot_headers(options: Options) -> bytes:
+    """Return the header lines of an ordinary answer, so that both paths give the same bytes."""
+    blank = encode_response(Response(200, b"", JSON), fixed_headers(options))
+    return blank.removeprefix(b"HTTP/1.1 200 OK\r\n").partition(b"content-length")[0]
+
+
+class Server:
+    """The listening side of an application."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.http_port = 0
+        self.grpc_port = 0
+        self._tls: ssl.SSLContext | None = None
+        self._tls_stamp: tuple[int, int] | None = None
+        self._listener: socket.socket | None = None
+        self._http: asyncio.Server | None = None
+        self._grpc_stop: Callable[[float], object] | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._swap: asyncio.Task[None] | None = None
+        self._swap_again = False
+        self._slow_tasks: set[asyncio.Task[object]] = set()
+
+    async def start(self) -> None:
+        """Listen on both ports, then be ready."""
+        options = self.app.options
+        if options.tls_certificate:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._reload_certificate()
+        self._listener = open_listener(options.host, options.http_port)
+        self._http = await self.app.loop.create_server(
+            lambda: Connection(self.app), sock=self._listener, ssl=self._tls, backlog=4096
+        )
+        self.http_port = self._listener.getsockname()[1]
+        self._tick(self.app.loop.time())
+        if options.enable_grpc:
+            rpc = await self.app.loop.run_in_executor(None, importlib.import_module, "serving.rpc")
+            self.grpc_port, self._grpc_stop = await rpc.start_grpc(self.app)
+        self.app.become_ready()
+        log.info(
+            "serving",
+            extra={
+                "fields": {
+                    "http": f"http{'s' if self._tls else ''}://{options.host}:{self.http_port}",
+                    "grpc": f"{options.host}:{self.grpc_port}" if self.grpc_port else None,
+                }
+            },
+        )
+
+    def _tick(self, due: float) -> None:
+        """Measure how late the loop is and, once a second, look after connections and mounted files."""
+        now = self.app.loop.time()
+        self.app.note_delay(max(0.0, now - due))
+        if int(now) != self.app.gate.clock:
+            self.app.gate.clock = int(now)
+            for connection in list(self.app.connections):
+                connection.sweep(self.app.gate.clock)
+            self.app.access.reload()
+            self._reload_certificate()
+            if self.app.predictions is not None:
+                self.app.predictions.flush()
+        self._ticker = self.app.loop.call_at(now + TICK, self._tick, now + TICK)
+
+    def _reload_certificate(self) -> None:
+        """Use a renewed certificate for new connections."""
+        if self._tls is None:
+            return
+        options = self.app.options
+        try:
+            stamp = (Path(options.tls_certificate).stat().st_mtime_ns, Path(options.tls_key).stat().st_mtime_ns)
+            if stamp != self._tls_stamp:
+                self._tls.load_cert_chain(options.tls_certificate, options.tls_key)
+                self._tls_stamp = stamp
+        except OSError as error:  # ssl.SSLError is one
+            if self._tls_stamp is None:
+                raise
+            log.warning("the certificate is kept as it was: %s", error)
+
+    # Hot swap.
+
+    def request_swap(self) -> None:
+        """Look at the model folder again; a request during a look causes one more look."""
+        if self._swap is not None and not self._swap.done():
+            self._swap_again = True
+            return
+        self._swap = self.app.loop.create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        self._swap_again = True
+        while self._swap_again:
+            self._swap_again = False
+            try:
+                await self._swap_once()
+            except Exception as error:
+                self.app.metrics.swaps["refused"] += 1
+                log.error("the new bundle is refused, the old one stays: %s", error)
+
+    async def _swap_once(self) -> None:
+        old = self.app.predictor
+        options = self.app.options
+        loading = self.app.loop.run_in_executor(None, load_predictor, options, hot_headers(options))
+        new = await loading
+        if new.bundle.digest == old.bundle.digest:
+            self.app.metrics.swaps["unchanged"] += 1
+            return
+        self.app.serve(new)
+        self.app.metrics.retire(old)
+        self.app.metrics.swaps["done"] += 1
+        log.info(
+            "bundle swapped",
+            extra={"fields": {"from": old.bundle.digest[:12], "to": new.bundle.digest[:12], "version": new.version}},
+        )
+        if is_temporary(old.bundle.folder):
+            shutil.rmtree(old.bundle.folder, ignore_errors=True)
+
+    # Drain.
+
+    async def stop(self) -> None:
+        """Answer what is in progress and what still arrives, then close."""
+        options = self.app.options
+        log.info("draining")
+        self.app.drain()
+        await asyncio.sleep(options.drain_delay)
+        if self._listener is not None and self._http is not None:
+            await close_listener(self._listener, self._http)
+        if self._grpc_stop is not None:
+            stopping = self._grpc_stop(options.drain_timeout)
+            if asyncio.iscoroutine(stopping):
+                await stopping
+        await self._finish_connections(options.drain_timeout)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._swap is not None:
+            self._swap.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._swap
+        if self.app.predictions is not None:
+            self.app.predictions.flush()
+        if is_temporary(self.app.predictor.bundle.folder):
+            shutil.rmtree(self.app.predictor.bundle.folder, ignore_errors=True)
+        log.info("stopped")
+
+    async def _finish_connections(self, timeout: float) -> None:
+        """Wait for busy connections; idle ones had their chance to hear `Connection: close` and are closed after it."""
+        deadline = self.app.loop.time() + timeout
+        grace = self.app.loop.time() + min(2.0, timeout)
+        while self.app.connections and self.app.loop.time() < deadline:
+            if self.app.loop.time() > grace:
+                for connection in [one for one in self.app.connections if one.idle]:
+                    connection.close()
+            await asyncio.sleep(0.02)
+        for connection in list(self.app.connections):
+            connection.close()

@@ -1,0 +1,97 @@
+"""A request and a response as every handler sees them, whichever parser or transport they came through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
+
+from serving.errors import Headers
+from serving.options import Options
+
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+MARKDOWN = b"text/markdown; charset=utf-8"
+BINARY = b"application/octet-stream"
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+PAGE_HEADERS: Headers = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"vary", b"accept"),
+)
+"""For HTML: nothing is loaded, run or framed."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(slots=True)
+class Request:
+    """One complete HTTP request.
+
+    Attributes:
+        target: As sent; `path` is its decoded path without the query.
+        headers: Names in lower case; repeated ones joined by a comma.
+        key: The name of the API key it came with.
+        sampled: Whether the access log gets a line for it.
+        keep_alive: Whether the client wants the connection to stay open.
+    """
+
+    method: bytes
+    target: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    keep_alive: bool = True
+    peer: str = ""
+    key: str = ""
+    sampled: bool = False
+    path: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        path = self.target.partition(b"?")[0]
+        self.path = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
+
+    @property
+    def request_id(self) -> bytes | None:
+        """The caller's x-request-id, None when there is none or it is not fit for a header and a log."""
+        value = self.headers.get(b"x-request-id")
+        return value if value and len(value) <= 128 and value.isascii() and value.decode().isprintable() else None
+
+
+@dataclass(slots=True)
+class Response:
+    """What is sent back; `close` ends the connection after it."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: Headers = ()
+    close: bool = False
+
+
+def encode_response(response: Response, fixed: bytes, head_only: bool = False) -> bytes:
+    """Return the bytes of a response.
+
+    Args:
+        fixed: Complete header lines every response carries.
+        head_only: Leave the body out, for HEAD; its length is still told.
+    """
+    parts = [b"HTTP/1.1 %d %s\r\n" % (response.status, REASONS.get(response.status, b"Unknown"))]
+    if response.status != 204:
+        parts.append(b"content-type: %s\r\n" % response.content_type)
+    parts.append(fixed)
+    parts += [b"%s: %s\r\n" % header for header in response.headers]
+    if response.close:
+        parts.append(b"connection: close\r\n")
+    if response.status != 204:
+        parts.append(b"content-length: %d\r\n" % len(response.body))
+    parts.append(b"\r\n")
+    if not head_only and response.status != 204:
+        parts.append(response.body)
+    return b"".join(parts)
+
+
+def fixed_headers(options: Options) -> bytes:
+    """Return the header lines every answer carries."""
+    strict = b"strict-transport-security: max-age=31536000\r\n" if options.tls_certificate else b""
+    return b"x-content-type-options: nosniff\r\n" + strict

@@ -1,0 +1,78 @@
+/* The hot path of one model: what it knows of the schema, its working memory and its counters. */
+#ifndef HEADRACE_FAST_H
+#define HEADRACE_FAST_H
+
+#include "module.h" /* Python.h comes first: it sets feature macros */
+
+#include "json.h"
+
+#define FAST_LATENCY_BOUNDS 13 /* upper bounds of the buckets of time inside `handle` */
+#define FAST_LONGEST_ID 128
+#define FAST_LONGEST_NUMBER 26 /* characters of a rendered float64, with its comma */
+
+extern const double fast_latency_bounds[FAST_LATENCY_BOUNDS];
+
+enum { FAST_NUMBER, FAST_BOOLEAN, FAST_DATE, FAST_TEXT, FAST_CODE };
+
+typedef struct {
+    const char *start;
+    size_t size;
+} fast_bytes;
+
+typedef struct {
+    fast_bytes name;
+    int kind;
+    uint32_t n_categories;
+    fast_bytes *texts;   /* of FAST_TEXT, in code order */
+    double *numbers;     /* of FAST_CODE, in code order */
+    uint32_t n_edges, n_counts;
+    double *edges;
+    uint64_t *counts;    /* [n_edges + 1] or [n_categories] */
+    uint64_t missing, unseen;
+} fast_column;
+
+typedef struct fast_memory fast_memory;
+
+typedef struct {
+    PyObject_HEAD
+    table_object *table; /* or NULL, and then: */
+    PyObject *scorer;    /* called with the rows as bytes and their number */
+    int busy;            /* while the scorer runs, which may let other threads in */
+    PyObject *held; /* list of the bytes objects that fast_bytes point into */
+    fast_memory *memory;
+    uint32_t n_columns, width, n_labels, n_v2_paths, rows_limit;
+    size_t bytes_limit;
+    fast_column *columns;
+    fast_bytes *labels, *v2_paths; /* no labels: regression */
+    fast_bytes v1_path, head, v2_head, v2_tail;
+    uint64_t sample, ordinary; /* every sample-th ordinary request is left to the generic path */
+    double *rows, *scores;     /* [rows_limit][n_columns], [rows_limit][width] */
+    char *body;
+    uint32_t *seen, stamp;     /* per column: the last row or request that named it */
+    int scored_class;
+    uint32_t n_edges;
+    double *edges;
+    uint64_t *predictions, *score_counts;
+    uint64_t v1_requests, v2_requests, n_rows;
+    uint64_t latencies[FAST_LATENCY_BOUNDS + 1];
+    double seconds;
+} fast_object;
+
+/* protocol.c: the body into self->rows; the number of rows, or 0 when it is not ordinary. */
+uint32_t fast_read_v1(fast_object *self, json_cursor *in);
+uint32_t fast_read_v2(fast_object *self, json_cursor *in, json_text *id);
+
+/* counts.c */
+void fast_count_rows(fast_object *self, const double *features, const double *scores, size_t rows);
+void fast_count_seconds(fast_object *self, double seconds);
+uint32_t fast_likeliest(const double *scores, uint32_t n);
+PyObject *fast_counters(PyObject *object, PyObject *unused);
+
+/* fast.c: the bytes of the answer, or NULL (without an exception) when the request is not ordinary. */
+PyObject *fast_answer(fast_object *self, const char *data, size_t size);
+
+/* setup.c: reads the constructor's arguments; 0, or -1 with an exception. */
+int fast_set_up(fast_object *self, PyObject *args, PyObject *named);
+void fast_release(fast_object *self);
+
+#endif

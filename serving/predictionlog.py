@@ -1,0 +1,63 @@
+"""An optional record of predictions for the monitoring graph: encoded rows with their scores, as JSON Lines.
+
+One file per process start and hour; a line per request. Writing is buffered and flushed by the server's clock, and a
+disk that fails costs log lines, never an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from array import array
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from serving.predictor import Answer, Predictor
+
+FLUSH_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class PredictionLog:
+    """Appends to `<folder>/<model>/<hour>-<process>.jsonl`."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self._folder = folder / model
+        self._lines: list[bytes] = []
+        self._size = 0
+        self.lost = 0
+
+    def append(self, predictor: Predictor, features: array[float], answer: Answer) -> None:
+        """Keep one request's rows; missing values are null."""
+        columns = predictor.columns
+        line = orjson.dumps(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "version": predictor.version,
+                "digest": predictor.bundle.digest,
+                "features": [list(features[start : start + columns]) for start in range(0, len(features), columns)],
+                "predictions": answer.labels,
+                "scores": predictor.rows_of(answer.scores),
+            }
+        )
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        if not self._lines:
+            return
+        lines, self._lines, self._size = self._lines, [], 0
+        path = self._folder / f"{datetime.now(UTC):%Y%m%dT%H}-{os.getpid()}.jsonl"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as stream:
+                stream.write(b"\n".join(lines) + b"\n")
+        except OSError as error:
+            self.lost += len(lines)
+            log.warning("prediction log %s cannot be written: %s", path, error)

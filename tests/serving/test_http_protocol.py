@@ -1,0 +1,307 @@
+"""HTTP/1.1 as clients really speak it: pipelined, chunked, slow, half-open, broken, and by the thousand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+ROW = [40, 1.5, "Lyon", 2, True, "2020-01-31"]
+BODY = json.dumps({"instances": [ROW]}).encode()
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def _post(body: bytes = BODY, *headers: str, path: str = "/v1/models/m:predict") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: a", "Content-Type: application/json", *headers]
+    if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Stream:
+    """Reads complete responses from a socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._file = connection.makefile("rb")
+
+    def response(self, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
+        line = self._file.readline()
+        assert line, "the connection was closed without an answer"
+        status = int(line.split()[1])
+        headers: dict[str, str] = {}
+        while (line := self._file.readline().strip()) != b"":
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        length = 0 if head_only else int(headers.get("content-length", 0))
+        return status, headers, self._file.read(length)
+
+    def at_end(self) -> bool:
+        return self._file.read(1) == b""
+
+
+@pytest.fixture
+def wire(server: Any) -> Iterator[tuple[socket.socket, Stream]]:
+    with server.connect() as connection:
+        yield connection, Stream(connection)
+
+
+@pytest.fixture(scope="module")
+def strict(run_server: Callable[..., Any], mixed: Any) -> Iterator[Any]:
+    """A server with little patience."""
+    flags = ["--request_timeout", "1", "--idle_timeout", "1", "--max_body_size", "2000", "--max_header_size", "1000"]
+    with run_server(mixed.folder, *flags, "--enable_grpc", "false") as running:
+        yield running
+
+
+def test_pipelined_requests_are_answered_in_order(wire: Any) -> None:
+    connection, stream = wire
+    large = json.dumps({"instances": [ROW] * 600}).encode()
+    connection.sendall(_post() + LIVE + _post(large) + _post(b"{") + LIVE + _post())
+
+    answers = [stream.response() for _ in range(6)]
+
+    assert [status for status, _, _ in answers] == [200, 200, 200, 400, 200, 200]
+    assert len(json.loads(answers[2][2])["predictions"]) == 600
+    assert answers[0][2] == answers[5][2]
+    assert answers[1][2] == answers[4][2] == b'{"live":true}'
+
+
+def test_hundreds_of_pipelined_requests_are_all_answered(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall((_post() + LIVE) * 200)
+
+    assert [stream.response()[0] for _ in range(400)] == [200] * 400
+
+
+def test_a_request_may_arrive_byte_by_byte(wire: Any) -> None:
+    connection, stream = wire
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in _post():
+        connection.sendall(bytes([byte]))
+
+    assert stream.response()[0] == 200
+
+
+def test_a_chunked_body_is_read(wire: Any) -> None:
+    connection, stream = wire
+    chunks = b"".join(b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:8], BODY[8:]))
+    connection.sendall(_post(chunks + b"0\r\nTrailer: x\r\n\r\n", "Transfer-Encoding: chunked"))
+    connection.sendall(LIVE)
+
+    assert stream.response()[0] == 200
+    assert stream.response()[2] == b'{"live":true}'
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post(b"", f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
+    assert stream.response()[0] == 100
+    connection.sendall(BODY)
+
+    assert stream.response()[0] == 200
+
+
+def test_another_expectation_is_refused(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post(BODY, "Expect: wonders"))
+
+    assert stream.response()[0] == 417
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)
+def test_what_is_not_http_is_refused_and_closed(wire: Any, request_: bytes, status: int) -> None:
+    connection, stream = wire
+    connection.sendall(request_)
+
+    found, headers, body = stream.response()
+
+    assert found == status
+    assert headers["connection"] == "close"
+    assert "error" in json.loads(body)
+    assert stream.at_end()
+
+
+def test_requests_before_a_broken_one_are_still_answered(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post() + b"nonsense\r\n\r\n" + LIVE)
+
+    assert [stream.response()[0] for _ in range(2)] == [200, 400]
+    assert stream.at_end()
+
+
+def test_http_1_0_and_connection_close_end_the_connection(server: Any) -> None:
+    for request in (
+        b"GET /v2/health/live HTTP/1.0\r\n\r\n",
+        b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+    ):
+        with server.connect() as connection:
+            connection.sendall(request)
+            stream = Stream(connection)
+
+            assert stream.response()[0] == 200
+            assert stream.at_end()
+
+
+def test_a_half_closed_connection_still_gets_its_answers(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post(json.dumps({"instances": [ROW] * 600}).encode()) + LIVE)
+    connection.shutdown(socket.SHUT_WR)
+
+    assert [stream.response()[0] for _ in range(2)] == [200, 200]
+    assert stream.at_end()
+
+
+def test_head_tells_what_get_would_send(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(LIVE.replace(b"GET", b"HEAD") + LIVE)
+
+    head = stream.response(head_only=True)
+    get = stream.response()
+
+    assert head[:2] == get[:2]
+    assert get[2] == b'{"live":true}'
+
+
+def test_a_wrong_method_is_405_with_the_right_ones(server: Any) -> None:
+    wrong = httpx.get(f"{server.url}/v1/models/m:predict")
+    gone = httpx.delete(f"{server.url}/v1/models/m")
+    asked = httpx.options(f"{server.url}/v1/models/m:predict")
+
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "OPTIONS, POST")
+    assert (gone.status_code, gone.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert (asked.status_code, asked.headers["allow"]) == (204, "OPTIONS, POST")
+
+
+def test_a_compressed_body_is_refused_and_not_guessed(server: Any) -> None:
+    answer = httpx.post(f"{server.url}/v1/models/m:predict", content=BODY, headers={"Content-Encoding": "gzip"})
+
+    assert answer.status_code == 415
+
+
+def test_a_path_may_be_percent_encoded(server: Any) -> None:
+    answer = httpx.post(f"{server.url}/v1/models/%6D%3Apredict", content=BODY)
+
+    assert answer.status_code == 200
+
+
+def test_a_request_id_comes_back_and_a_broken_one_does_not(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post(BODY, "X-Request-Id: abc-1") + _post(BODY, "X-Request-Id: " + "é" * 200))
+
+    assert stream.response()[1]["x-request-id"] == "abc-1"
+    assert "é" not in stream.response()[1].get("x-request-id", "")
+
+
+def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(strict: Any) -> None:
+    with strict.connect() as connection:
+        connection.sendall(_post(b"", "Content-Length: 5000", "Expect: 100-continue"))
+        stream = Stream(connection)
+
+        assert stream.response()[0] == 413
+        assert stream.at_end()
+
+
+def test_a_chunked_body_that_grows_too_large_is_refused(strict: Any) -> None:
+    with strict.connect() as connection:
+        connection.sendall(_post(b"bb8\r\n" + b" " * 3000 + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"))
+
+        assert Stream(connection).response()[0] == 413
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+def test_a_head_that_is_too_large_is_refused(strict: Any, end: bytes) -> None:
+    with strict.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 3000)
+        connection.sendall(b"x" * 3000 + end)
+
+        assert Stream(connection).response()[0] == 431
+
+
+@pytest.mark.parametrize("part", [b"GET /v2/hea", b"POST / HTTP/1.1\r\nHost: a\r\n", _post(BODY)[:-3]])
+def test_a_client_that_never_finishes_is_answered_408_and_closed(strict: Any, part: bytes) -> None:
+    with strict.connect() as connection:
+        connection.sendall(part)
+        stream = Stream(connection)
+
+        assert stream.response()[0] == 408
+        assert stream.at_end()
+
+
+def test_an_idle_connection_is_closed(strict: Any) -> None:
+    with strict.connect() as unused, strict.connect() as used:
+        used.sendall(LIVE)
+        stream = Stream(used)
+
+        assert stream.response()[0] == 200
+        assert stream.at_end()
+        assert unused.recv(1) == b""
+
+
+def test_a_client_that_does_not_read_is_cut_off(run_server: Callable[..., Any], mixed: Any) -> None:
+    body = json.dumps({"instances": [ROW] * 5000, "parameters": {"probabilities": True}}).encode()
+    with run_server(mixed.folder, "--request_timeout", "1", "--enable_grpc", "false") as running:
+        with running.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(1)
+            with pytest.raises(OSError, match=r"timed out|reset|Broken"):
+                connection.sendall(_post(body) * 400)
+        assert httpx.get(f"{running.url}/v2/health/live").status_code == 200
+
+
+def test_thousands_of_idle_connections_leave_room_for_work(server: Any) -> None:
+    _keep_idle(server, 2_000)
+
+
+@pytest.mark.long
+def test_ten_thousand_idle_connections_leave_room_for_work(server: Any) -> None:
+    _keep_idle(server, 10_000)
+
+
+def _keep_idle(server: Any, wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(wanted, hard - 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 200), hard))
+    idle = []
+    try:
+        idle = [server.connect() for _ in range(count)]
+        answer = httpx.post(f"{server.url}/v1/models/m:predict", content=BODY)
+        idle[-1].sendall(LIVE)
+        late = Stream(idle[-1]).response()
+    finally:
+        for connection in idle:
+            connection.close()
+
+    assert answer.status_code == 200
+    assert late[0] == 200
+
+
+def test_more_connections_than_allowed_are_closed(run_server: Callable[..., Any], mixed: Any) -> None:
+    with run_server(mixed.folder, "--max_connections", "2", "--enable_grpc", "false") as running:
+        with running.connect() as first, running.connect() as second, running.connect() as third:
+            for one in (first, second):
+                one.sendall(LIVE)
+                assert Stream(one).response()[0] == 200
+            third.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert third.recv(1) == b""
+        text = httpx.get(f"{running.url}/metrics").text
+
+    assert 'headrace_connections_rejected_total{model_name="m"} 1' in text

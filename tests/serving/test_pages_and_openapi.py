@@ -1,0 +1,127 @@
+"""What people and tools read about a server is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.bundle import Bundle
+from serving.pages import render_markdown
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Balanced(HTMLParser):
+    """Fails where a tag is closed that was not opened last; collects what a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.loads += [value or "" for name, value in attributes if name == "src" or (tag == "link" and name == "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _parsed(page: str) -> Balanced:
+    parser = Balanced()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_the_card_is_markdown_for_tools_and_a_page_for_browsers(server: Any) -> None:
+    url = f"{server.url}/v1/models/m/card"
+    plain = httpx.get(url)
+    page = httpx.get(url, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+
+    assert plain.headers["content-type"].startswith("text/markdown")
+    assert plain.text.startswith("# mixed")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<td>&lt;2&gt;</td>" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert _parsed(page.text).loads == []
+
+
+def test_every_line_of_the_docs_page_works(server: Any) -> None:
+    page = httpx.get(f"{server.url}/docs").text
+    links = [path for path in re.findall(r'href="([^"]+)"', page) if path.startswith("/")]
+    lines = re.findall(r"<code>(curl [^<]+)</code>", page)
+
+    assert _parsed(page).loads == []
+    assert {httpx.get(server.url + path).status_code for path in links} == {200}
+    assert len(lines) == 3
+    for line in lines:
+        command = _unescaped(line).replace("curl -s", "curl -sf")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        assert done.returncode == 0, command
+        assert b"predict" in done.stdout or b"outputs" in done.stdout
+
+
+def _unescaped(text: str) -> str:
+    import html
+
+    return html.unescape(text)
+
+
+def test_the_schema_document_has_an_example_that_works(server: Any, mixed: Bundle) -> None:
+    document = httpx.get(f"{server.url}/v1/models/m/schema").json()
+    answer = httpx.post(f"{server.url}/v1/models/m:predict", json={"instances": [document["example"]]})
+
+    assert [column["name"] for column in document["columns"]] == list(mixed.schema.names)
+    assert document["digest"] == mixed.digest
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("# A `b`\ntext", "<h1>A <code>b</code></h1><p>text</p>"),
+        ("- one\n- **two**", "<ul><li>one</li><li><b>two</b></li></ul>"),
+        ("[x](https://a.b) [y](javascript:z)", '<p><a href="https://a.b">x</a> [y](javascript:z)</p>'),
+        ("```\n<a>\n```", "<pre><code>&lt;a&gt;\n</code></pre>"),
+        ("<script>", "<p>&lt;script&gt;</p>"),
+    ],
+)
+def test_markdown_becomes_html_and_html_becomes_text(text: str, html: str) -> None:
+    assert render_markdown(text) == html
+
+
+@pytest.mark.parametrize("kind", ["mixed", "prices"])
+def test_schemathesis_finds_nothing(
+    run_server: Callable[..., Any], request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    _schemathesis(run_server, request.getfixturevalue(kind), tmp_path, "examples,fuzzing", "6")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["mixed", "flowers", "prices"])
+def test_schemathesis_finds_nothing_in_all_phases(
+    run_server: Callable[..., Any], request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    _schemathesis(run_server, request.getfixturevalue(kind), tmp_path, "examples,coverage,fuzzing,stateful", "100")
+
+
+def _schemathesis(run_server: Any, bundle: Bundle, folder: Path, phases: str, examples: str) -> None:
+    command = [str(Path(sys.executable).parent / "st"), "run", "--checks", "all", "--no-color", "--phases", phases]
+    with run_server(bundle.folder) as running:
+        command += ["--max-examples", examples, "--generation-deterministic", f"{running.url}/openapi.json"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "Operations:" in done.stdout
