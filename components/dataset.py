@@ -52,6 +52,19 @@ class Dataset:
 
         return pd.read_parquet(self.folder / f"{split}.parquet")
 
+    def sample(self, split: Split, most: int) -> pd.DataFrame:
+        """Return at most `most` rows of a split, spread evenly over it, without holding the others in memory."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        step = max(1, -(-self.rows[split] // most))
+        with pq.ParquetFile(self.folder / f"{split}.parquet") as file:
+            start, picked = 0, []
+            for batch in file.iter_batches(1 << 16):
+                picked.append(batch.take(pa.array(range(-start % step, batch.num_rows, step), pa.int64())))
+                start += batch.num_rows
+            return pa.Table.from_batches(picked, file.schema_arrow).to_pandas()
+
     def load(self, split: Split) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Return the encoded features [rows, columns] and the target [rows] of a split.
 
@@ -117,15 +130,17 @@ def encode_target(schema: Schema, frame: pd.DataFrame) -> NDArray[Any]:
         ValueError: A row has a class the schema does not know.
     """
     import numpy as np
+    import pandas as pd
 
     values = frame[schema.target.name]
     if schema.target.task == "regression":
-        return values.to_numpy(dtype=np.float64)
-    positions = {label: position for position, label in enumerate(schema.target.classes)}
-    try:
-        return np.array([positions[value] for value in values.tolist()], dtype=np.int64)
-    except KeyError as error:
-        raise ValueError(f"target {schema.target.name!r} holds the unknown class {error}") from error
+        numbers: NDArray[np.float64] = values.to_numpy(dtype=np.float64)
+        return numbers
+    positions: NDArray[np.int64] = pd.Index(schema.target.classes).get_indexer(pd.Index(values)).astype(np.int64)
+    if (positions < 0).any():
+        unknown = values[positions < 0].iloc[0]
+        raise ValueError(f"target {schema.target.name!r} holds the unknown class {unknown!r}")
+    return positions
 
 
 def rows_to_json(schema: Schema, matrix: NDArray[np.float64]) -> list[dict[str, Any]]:
@@ -148,15 +163,16 @@ def _encode_series(column: Column, series: pd.Series[Any]) -> NDArray[np.float64
     import numpy as np
     import pandas as pd
 
+    values: NDArray[np.float64]
     if column.kind == "category":
-        codes = {value: float(position) for position, value in enumerate(column.categories)}
-        mapped = [
-            np.nan if value is None or value is pd.NA or value != value else codes.get(value, UNSEEN)
-            for value in series.astype(object).tolist()
-        ]
-        return np.array(mapped, dtype=np.float64)
-    if column.kind == "date":
+        values = pd.Index(column.categories).get_indexer(pd.Index(series)).astype(np.float64)
+        values[series.isna().to_numpy()] = np.nan
+    elif column.kind == "date":
         moments = pd.to_datetime(series, utc=True)
         days = (moments - pd.Timestamp("1970-01-01", tz="UTC")) / pd.Timedelta(days=1)
-        return days.to_numpy(dtype=np.float64)
-    return series.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = days.to_numpy(dtype=np.float64)
+    elif column.kind == "boolean":
+        values = series.astype("boolean").to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        values = series.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return values

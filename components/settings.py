@@ -18,6 +18,7 @@ class Settings:
 
     Attributes:
         s3_endpoint: URL of the object store; empty means AWS.
+        datasets_bucket: Where data sets are kept by their hash; empty keeps them with the run only.
         mirror: Folder that holds data files by name, for machines that reach no network; None uses the URLs.
         home: Folder of the laptop's state (`.headrace`).
         code_version: Git commit or release of the running code, for provenance.

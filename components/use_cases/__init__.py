@@ -22,7 +22,8 @@ class Source:
     """Where the data of a use case comes from.
 
     Attributes:
-        location: A URL, an `s3://` address, or a path inside this package (`data/...`); empty when the person names it.
+        location: A URL, an `s3://` address, a path, or a file that an installed package ships
+            (`package:name/path/inside`); empty when the person names it.
         sha256: Of the file's bytes; None only for data that a person names.
         file: Its name in a mirror folder (`HEADRACE_MIRROR`), for machines that reach no network.
     """
@@ -60,7 +61,8 @@ class Candidate:
         build: Returns an unfitted scikit-learn pipeline for a schema and a seed; its input is the float64 matrix
             [rows, columns] of encoded values (missing is NaN, an unseen category -1), so imputation, scaling and
             one-hot encoding are steps of this pipeline.
-        space: Parameter name of the pipeline -> values to try; empty fits once.
+        space: Parameter name of the pipeline -> values to try; empty fits once. It may name parameters of every model
+            that `build` chooses between by task; those that a pipeline lacks are skipped.
         search: `grid` tries all, `halving` gives more rows to better settings (successive halving).
     """
 
@@ -75,7 +77,8 @@ class Gate:
     """How good is good enough.
 
     Attributes:
-        metric: What candidates are compared by, higher is better (`roc_auc`, `accuracy`, `r2`, ...).
+        metric: What candidates are compared by, higher is better (`roc_auc`, `accuracy`, `r2`, ...); empty when the
+            task is inferred, which means the usual one of the task.
         at_least: Metric name -> smallest accepted value on the test split.
         at_most: Metric name -> largest accepted value on the test split (`rmse`, ...).
         tolerance: How much worse than the champion, in `metric`, is still accepted (lower end of the paired
@@ -99,6 +102,7 @@ class UseCase:
     Attributes:
         task: None when it is inferred from the data (csv).
         columns: Name -> expectation, in model order; empty when inferred.
+        candidates: Simplest and cheapest to serve first: a later one wins only when it is clearly better.
         read: Returns the raw table of a downloaded file, target included; columns typed, missing as NA.
         example: One request row by column name; empty when inferred (the first test row).
     """

@@ -1,0 +1,1 @@
+"""The step that shows the data on one page."""

@@ -1,0 +1,79 @@
+"""The verdict as a page with plots, for MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from components.models.card import number, word
+from components.models.judgement import Rival
+from components.reports import model_plots
+from components.reports.pages import Card, Tone, bullets, cards, figure, grid, page, table
+from components.reports.train_page import CAPTIONS, cell
+from components.reports.verdict_text import candidate_row, required
+
+if TYPE_CHECKING:
+    from components.reports.verdict_text import Story
+
+
+def write(story: Story) -> str:
+    """Return the page as HTML."""
+    plots = model_plots.answers(story.dataset.schema, story.result.truth, story.result.scores)
+    sections = [
+        ("", cards(_cards(story))),
+        ("Why", bullets(f"{'✓' if check.passed else '✗'} {check.sentence}." for check in story.checks)),
+        ("On the test rows", _figures(story)),
+        ("Plots", grid(figure(plot, CAPTIONS[name]) for name, plot in plots.items())),
+        ("The candidates", _candidates(story)),
+        ("Slices", _slices(story)),
+    ]
+    subtitle = f"{story.use_case.description} Data set {story.dataset.version[:12]}."
+    return page(f"{story.use_case.title}: {'accepted' if story.accepted else 'refused'}", subtitle, sections)
+
+
+def _cards(story: Story) -> list[Card]:
+    headline = story.result.figures[story.metric]
+    form = "table" if "table" in story.result.latency_ms else "onnx"
+    told = [
+        Card(
+            "Verdict", "accepted" if story.accepted else "refused", story.best.name, "good" if story.accepted else "bad"
+        ),
+        Card(
+            f"{word(story.metric)}, test",
+            number(headline.value),
+            f"{number(headline.low)} to {number(headline.high)}, {story.result.rows:,} rows",
+        ),
+        Card("One row", f"{story.result.latency_ms[form] * 1e3:,.1f} µs", form),
+    ]
+    if isinstance(story.rival, Rival):
+        gain = story.rival.gain
+        tone: Tone = "good" if gain.low > 0 else "bad" if gain.high < 0 else ""
+        told.append(Card("Against the champion", f"{gain.value:+.3g}", f"{gain.low:+.3g} to {gain.high:+.3g}", tone))
+    return told
+
+
+def _figures(story: Story) -> str:
+    rival = story.rival if isinstance(story.rival, Rival) else None
+    headers = ["Figure", "Value", "Low", "High", "Required", *([f"Champion {rival.version}"] if rival else [])]
+    rows = (
+        (
+            word(name),
+            *(cell(value) for value in (interval.value, interval.low, interval.high)),
+            required(story, name),
+            *([cell(rival.figures.get(name))] if rival else []),
+        )
+        for name, interval in story.result.figures.items()
+    )
+    return table(headers, rows, "Intervals are 95 % bootstrap percentiles of the test rows.")
+
+
+def _candidates(story: Story) -> str:
+    rows = [candidate_row(entry, story.metric, story.best) for entry in story.entries]
+    return table(
+        ("Candidate", "Validation", "Cross-validated", "Largest conversion error", ""), rows, word(story.metric)
+    )
+
+
+def _slices(story: Story) -> str:
+    rows = [(part.column, part.name, part.rows, cell(part.value), cell(part.drop)) for part in story.result.slices]
+    told = "Weakest first; slices of 10 rows or more. Small slices vary a lot by chance."
+    return table(("Column", "Slice", "Rows", word(story.metric), "Below the whole by"), rows, told)

@@ -1,0 +1,145 @@
+"""The page of one candidate: how it was chosen, how good it is on rows held out, what matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from components.models import insight, metrics, score
+from components.models.card import number, word
+from components.reports import model_plots
+from components.reports.pages import Card, cards, figure, grid, page, table, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from components.dataset import Dataset
+    from components.models.assembly import Fitted
+    from serving.bundle import Bundle
+
+CAPTIONS = {
+    "roc": "How many true cases are found for how many false alarms; the number is the area.",
+    "precision_recall": "How many alarms are right, by how many true cases are found; the number is the area.",
+    "confusion": "Rows by true and predicted class; the shade is the share of the true class.",
+    "calibration": "On the dotted line, what the model calls 70 % happens 7 times in 10. Larger dots are more rows.",
+    "scores": "Far apart is good: sure where it is right.",
+    "prediction": "On the dotted line the prediction is exact.",
+    "residuals": "A band that widens or bends shows where the model errs.",
+    "residual_histogram": "Centred on zero, the model is not biased.",
+    "learning_curve": "Still rising at the right: more rows would help. A wide gap: the model memorizes.",
+    "importance": "Each column shuffled in turn on the validation rows.",
+}
+
+
+def draw(fitted: Fitted, dataset: Dataset, seed: int) -> dict[str, Figure]:
+    """Return all plots of a candidate by name; curves come from cross-validation, so no row judged its own model."""
+    schema, metric = dataset.schema, fitted.search.metric
+    X, y = dataset.load("train")
+    held, scores = fitted.search.best.held_out, fitted.search.best.scores
+    watched, truth = dataset.load("validation")
+    curve = insight.learning_curve(fitted.pipeline, schema, X, y, metric, seed)
+    matter = insight.importance(score.fitted(fitted.pipeline), schema, watched, truth, metric, seed)
+    return {
+        **model_plots.answers(schema, y[held], scores),
+        "importance": model_plots.importances(matter, metric),
+        "learning_curve": model_plots.learning(curve, metric),
+    }
+
+
+def write(fitted: Fitted, dataset: Dataset, bundle: Bundle, plots: dict[str, Figure]) -> str:
+    """Return the page as HTML."""
+    figures = bundle.json("metrics.json")
+    sections = [
+        ("", cards(_cards(fitted, figures))),
+        ("On rows held out", _scores(dataset, figures)),
+        ("Plots", grid(figure(plot, CAPTIONS[name]) for name, plot in plots.items())),
+        ("Search", _search(fitted)),
+        ("The served model is the fitted model", _parity(figures)),
+    ]
+    title = f"{fitted.use_case.title}: {fitted.candidate}"
+    return page(title, f"{fitted.use_case.description} Data set {dataset.version[:12]}.", sections)
+
+
+def cell(value: float | None) -> float | int | None:
+    """Return a figure for a table: large ones without decimals."""
+    return round(value) if value is not None and 1_000 <= abs(value) < float("inf") else value
+
+
+def _cards(fitted: Fitted, figures: dict[str, Any]) -> list[Card]:
+    best, metric = fitted.search.best, fitted.search.metric
+    proof = figures["parity"]["onnx"]
+    return [
+        Card(f"{word(metric)}, cross-validated", number(best.mean(metric)), f"± {number(best.deviation(metric))}"),
+        Card(f"{word(metric)}, validation", number(figures["validation"][metric])),
+        Card("Settings tried", str(len(fitted.search.trials)), f"{len(best.folds)} folds each"),
+        Card(
+            "Conversion",
+            "exact" if proof["proven"] else "differs",
+            f"{proof['rows']:,} critical rows",
+            "good" if proof["proven"] else "bad",
+        ),
+        Card("Compiled table", "yes" if "table" in figures["parity"] and "table_absent" not in figures else "no"),
+    ]
+
+
+def _scores(dataset: Dataset, figures: dict[str, Any]) -> str:
+    names = metrics.names(dataset.schema.target)
+    crossed = figures["cross_validation"]
+    folds = [f"Fold {number}" for number in range(1, len(crossed["folds"]) + 1)]
+    return table(
+        ("Figure", "Mean", "± SD", *folds, "Validation"),
+        (
+            (
+                word(name),
+                cell(crossed["mean"][name]),
+                cell(crossed["deviation"][name]),
+                *(cell(fold[name]) for fold in crossed["folds"]),
+                cell(figures["validation"][name]),
+            )
+            for name in names
+        ),
+        f"Cross-validation on {crossed['rows']:,} training rows; {dataset.rows['validation']:,} validation rows.",
+    )
+
+
+def _search(fitted: Fitted) -> str:
+    metric = fitted.search.metric
+    trials = sorted(fitted.search.trials, key=lambda t: -metrics.goodness(metric, t.mean(metric)))
+    names = sorted({name for trial in trials for name in trial.parameters})
+    if not names:
+        return text("This candidate has no search space: it was fitted once, with its defaults.")
+    return table(
+        (*(name.removeprefix("model__") for name in names), "Rows", word(metric), "± SD", ""),
+        (
+            (
+                *(_shown(trial.parameters.get(name)) for name in names),
+                len(trial.held_out),
+                trial.mean(metric),
+                trial.deviation(metric),
+                "chosen" if trial is fitted.search.best else "",
+            )
+            for trial in trials
+        ),
+    )
+
+
+def _parity(figures: dict[str, Any]) -> str:
+    rows = [
+        (
+            name.upper() if name == "onnx" else name,
+            proof["rows"],
+            proof["max_difference"],
+            proof["flips"],
+            proof["proven"],
+        )
+        for name, proof in figures["parity"].items()
+    ]
+    absent = figures.get("table_absent")
+    told = text(f"No compiled table: {absent}. The server runs the ONNX graph instead.") if absent else ""
+    asked = (
+        "Asked: training values, midpoints, tree thresholds and their neighbours, missing values, unseen categories."
+    )
+    return table(("Form", "Rows", "Largest difference", "Classes that differ", "Proven"), rows, asked) + told
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(f"{part:g}" for part in value) if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,256 @@
+"""The single checks of `validate`: each looks at one thing and says what was found and what would be accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.dataset import SPLITS, Dataset
+from components.tables.statistics import Numbers, Values, as_floats, column, duplicates, summary, value_counts
+from components.use_cases import UseCase
+from serving.schema import Column
+
+LEAST_CLASS_SHARE = 0.01
+MOST_DUPLICATES = 0.1
+MOST_DUPLICATES_INFERRED = 0.5
+"""A table nobody described may repeat rows for good reasons; half of it being copies is an accident."""
+MORE_MISSING = 0.2
+OUTSIDE = 0.1
+CLASS_SHIFT = 0.2
+FEWER_ROWS = 0.5
+"""How far a new version may be from the previous one: missing share, share of values outside the known range or
+categories, share of a class (all absolute), and rows relative to before."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation and whether it holds.
+
+    Attributes:
+        subject: The column, or `table`.
+        rule: What is looked at, in a word or two.
+        remedy: What to do when it failed.
+    """
+
+    subject: str
+    rule: str
+    found: str
+    accepted: str
+    passed: bool
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks look at, computed once: a summary per column (all splits together), the target and copies."""
+
+    columns: Mapping[str, Numbers | Values]
+    target: Numbers | Values
+    rows: int
+    duplicates: int
+
+
+def facts_of(dataset: Dataset) -> Facts:
+    """Return the facts of a data set, one column in memory at a time."""
+    paths = paths_of(dataset)
+    columns = {one.name: summary(column(paths, one.name), one.kind) for one in dataset.schema.columns}
+    target = dataset.schema.target
+    found = column(paths, target.name)
+    return Facts(
+        columns=columns,
+        target=value_counts(found) if target.classes else summary(found, "number"),
+        rows=sum(dataset.rows.values()),
+        duplicates=duplicates(paths),
+    )
+
+
+def paths_of(dataset: Dataset) -> list[Any]:
+    """Return the files of the three splits."""
+    return [dataset.folder / f"{split}.parquet" for split in SPLITS]
+
+
+def expected(dataset: Dataset, facts: Facts, use_case: UseCase) -> Iterator[Check]:
+    """Yield the checks of every column against what the use case declares."""
+    for name, wanted in use_case.columns.items():
+        found = facts.columns.get(name)
+        if found is None:
+            yield Check(name, "presence", "no such column", f"a column of kind {wanted.kind}", False, "add it")
+            continue
+        kind = next(one.kind for one in dataset.schema.columns if one.name == name)
+        yield Check(name, "type", kind, wanted.kind, kind == wanted.kind, "correct the values at the source")
+        yield Check(
+            name,
+            "missing",
+            share(found.missing_share),
+            f"at most {share(wanted.missing_share)}",
+            found.missing_share <= wanted.missing_share,
+            "find out why values are missing, or raise missing_share in the use case",
+        )
+        if isinstance(found, Numbers) and (wanted.minimum is not None or wanted.maximum is not None):
+            yield _range(name, found, wanted.minimum, wanted.maximum, wanted.unit)
+        if isinstance(found, Values) and wanted.categories is not None:
+            yield _categories(name, found, wanted.categories)
+
+
+def general(dataset: Dataset, facts: Facts, *, declared: bool) -> Iterator[Check]:
+    """Yield the checks that every table must pass: rows in every split, few copies, a target that can be learned."""
+    for split in SPLITS:
+        rows = dataset.rows[split]
+        yield Check("table", f"rows of {split}", f"{rows:,}", "at least 1", rows > 0, "add rows")
+    copies = facts.duplicates / facts.rows if facts.rows else 0.0
+    most = MOST_DUPLICATES if declared else MOST_DUPLICATES_INFERRED
+    excused = bool(dataset.source.get("overrides", {}).get("accept_duplicates")) or repeats_by_nature(dataset)
+    yield Check(
+        "table",
+        "duplicate rows",
+        share(copies),
+        "any (rows repeat by nature)" if excused else f"at most {share(most)}",
+        excused or copies <= most,
+        'remove the copies, or override {"accept_duplicates": true}',
+    )
+    if isinstance(facts.target, Values):
+        yield from _balance(dataset, facts.target, declared)
+
+
+def repeats_by_nature(dataset: Dataset) -> bool:
+    """Return whether ingest found so few distinct rows that equal ones are no copies."""
+    return any(note.startswith("rows repeat by nature") for note in dataset.notes)
+
+
+def compared(dataset: Dataset, facts: Facts, previous: Dataset) -> Iterator[Check]:
+    """Yield the checks against the previous accepted version: columns, kinds, ranges, categories, gaps, classes."""
+    rows = sum(previous.rows.values())
+    yield Check(
+        "table",
+        "rows",
+        f"{facts.rows:,}",
+        f"at least {rows * FEWER_ROWS:,.0f}",
+        facts.rows >= rows * FEWER_ROWS,
+        ACCEPT,
+    )
+    before, now = ({one.name: one for one in data.schema.columns} for data in (previous, dataset))
+    for name in before.keys() - now.keys():
+        yield Check(name, "presence", "no such column", f"the {before[name].kind} column of before", False, ACCEPT)
+    for name in now.keys() - before.keys():
+        yield Check(name, "presence", f"a new {now[name].kind} column", "the columns of before", False, ACCEPT)
+    for name in [name for name in before if name in now]:
+        yield from _column_compared(dataset, facts, previous, before[name], now[name])
+    yield from _target_compared(facts, previous, dataset)
+
+
+ACCEPT = 'correct the data, or override {"accept_changes": true} if the change is meant'
+
+
+def share(part: float) -> str:
+    """Return a share as a person reads it."""
+    if part in (0.0, 1.0):
+        return f"{part:.0%}"
+    return f"{part:.1%}" if part >= 0.001 else f"{part:.2g}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person reads it."""
+    return f"{value:,.6g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
+
+
+def listing(values: Sequence[Any], most: int = 8) -> str:
+    """Return values for a message, cut where nobody would read on."""
+    told = ", ".join(shown(value) for value in values[:most])
+    return f"{told} and {len(values) - most} more" if len(values) > most else told
+
+
+def _range(name: str, found: Numbers, minimum: float | None, maximum: float | None, unit: str) -> Check:
+    low, high = found.quantiles[0], found.quantiles[-1]
+    passed = (minimum is None or not low < minimum) and (maximum is None or not high > maximum)
+    bounds = ["any" if bound is None else shown(float(bound)) for bound in (minimum, maximum)]
+    return Check(
+        name,
+        "range",
+        f"{shown(low)} to {shown(high)}",
+        f"{bounds[0]} to {bounds[1]} {unit}".strip(),
+        passed,
+        "correct the values, or their unit, at the source",
+    )
+
+
+def _categories(name: str, found: Values, accepted: Sequence[Any]) -> Check:
+    strange = [value for value in found.counts if value not in accepted]
+    return Check(
+        name,
+        "categories",
+        listing(strange or list(found.counts)),
+        listing(accepted, 20),
+        not strange,
+        "correct the values, or add the category to the use case",
+    )
+
+
+def _balance(dataset: Dataset, target: Values, declared: bool) -> Iterator[Check]:
+    name = dataset.schema.target.name
+    rarest = min(target.counts, key=lambda label: target.counts[label])
+    part = target.counts[rarest] / target.rows
+    least = LEAST_CLASS_SHARE if declared else 0.0
+    yield Check(
+        name,
+        "class balance",
+        f"{shown(rarest)}: {share(part)}",
+        f"at least {share(least)} for every class" if least else "any",
+        part >= least,
+        "collect more rows of that class",
+    )
+    for split in SPLITS:
+        held = set(value_counts(column([dataset.folder / f"{split}.parquet"], name)).counts)
+        lacking = [label for label in dataset.schema.target.classes if label not in held]
+        yield Check(
+            name,
+            f"classes in {split}",
+            f"without {listing(lacking)}" if lacking else "all",
+            "all",
+            not lacking,
+            "collect more rows of that class, or leave it out",
+        )
+
+
+def _column_compared(dataset: Dataset, facts: Facts, previous: Dataset, before: Column, now: Column) -> Iterator[Check]:
+    if before.kind != now.kind:
+        yield Check(now.name, "type", now.kind, before.kind, False, ACCEPT)
+        return
+    found = facts.columns[now.name]
+    known = summary(column(paths_of(previous), now.name), now.kind)
+    most = min(1.0, known.missing_share + MORE_MISSING)
+    yield Check(
+        now.name, "missing", share(found.missing_share), f"at most {share(most)}", found.missing_share <= most, ACCEPT
+    )
+    if isinstance(found, Values) and isinstance(known, Values):
+        new = sum(count for value, count in found.counts.items() if value not in known.counts)
+        part = new / max(1, found.rows - found.missing)
+        strange = [value for value in found.counts if value not in known.counts]
+        told = f"{share(part)} in new categories" + (f" ({listing(strange, 3)})" if strange else "")
+        yield Check(now.name, "categories", told, f"at most {share(OUTSIDE)}", part <= OUTSIDE, ACCEPT)
+    elif isinstance(known, Numbers):
+        low, high = known.quantiles[0], known.quantiles[-1]
+        values = as_floats(column(paths_of(dataset), now.name))
+        values = values[~np.isnan(values)]
+        part = float(((values < low) | (values > high)).mean()) if len(values) else 0.0
+        accepted = f"at most {share(OUTSIDE)} outside {shown(low)} to {shown(high)}"
+        yield Check(now.name, "range", f"{share(part)} outside", accepted, part <= OUTSIDE, ACCEPT)
+
+
+def _target_compared(facts: Facts, previous: Dataset, dataset: Dataset) -> Iterator[Check]:
+    before, now = previous.schema.target, dataset.schema.target
+    if (before.name, before.task) != (now.name, now.task):
+        yield Check(now.name, "target", f"{now.name} ({now.task})", f"{before.name} ({before.task})", False, ACCEPT)
+        return
+    if not isinstance(facts.target, Values):
+        return
+    same = before.classes == now.classes
+    yield Check(now.name, "classes", listing(now.classes), listing(before.classes), same, ACCEPT)
+    known = value_counts(column(paths_of(previous), before.name))
+    for label in before.classes:
+        was = known.counts.get(label, 0) / max(1, known.rows)
+        part = facts.target.counts.get(label, 0) / max(1, facts.target.rows)
+        accepted = f"{share(max(0.0, was - CLASS_SHIFT))} to {share(min(1.0, was + CLASS_SHIFT))}"
+        yield Check(now.name, f"share of {shown(label)}", share(part), accepted, abs(part - was) <= CLASS_SHIFT, ACCEPT)

@@ -1,0 +1,75 @@
+"""Finds columns that give the target away: alone they predict it almost perfectly, on rows they were not fitted to.
+
+Such a column is mostly a consequence of the target, recorded after it, and absent when a prediction is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.dataset import Dataset, Split, encode_frame, encode_target
+from components.tables.checks import Check
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAMPLE_ROWS = 20_000
+LEAVES = 64
+ALMOST_PERFECT = 0.999
+"""Balanced accuracy, R2 or correlation from which a single column is suspected."""
+
+
+def leaks(dataset: Dataset) -> Iterator[Check]:
+    """Yield a check per feature: how well a small tree on it alone predicts rows it was not fitted to."""
+    train, train_target = sampled(dataset, "train")
+    held, held_target = sampled(dataset, "validation")
+    accepted = set(dataset.source.get("overrides", {}).get("accept", ()))
+    regression = dataset.schema.target.task == "regression"
+    rule = "target leakage"
+    for place, column in enumerate(dataset.schema.columns):
+        score = _score(train[:, [place]], train_target, held[:, [place]], held_target, regression=regression)
+        name = "R2" if regression else "balanced accuracy"
+        excused = column.name in accepted
+        yield Check(
+            column.name,
+            rule,
+            f"{name} {score:.3f} by this column alone",
+            "any, as the overrides say" if excused else f"below {ALMOST_PERFECT}",
+            excused or score < ALMOST_PERFECT,
+            f'override {{"drop": ["{column.name}"]}} to leave it out, or {{"accept": ["{column.name}"]}} if it is '
+            "known when a prediction is asked for",
+        )
+
+
+def sampled(dataset: Dataset, split: Split) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return at most 20,000 rows of a split, spread evenly, encoded."""
+    frame = dataset.sample(split, SAMPLE_ROWS)
+    return encode_frame(dataset.schema, frame), encode_target(dataset.schema, frame)
+
+
+def _score(
+    train: NDArray[np.float64],
+    train_target: NDArray[Any],
+    held: NDArray[np.float64],
+    held_target: NDArray[Any],
+    *,
+    regression: bool,
+) -> float:
+    from sklearn.metrics import balanced_accuracy_score, r2_score
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    if len(held_target) < 2 or np.isnan(train).all():
+        return 0.0
+    model = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(max_leaf_nodes=LEAVES, random_state=0)
+    guess = model.fit(train, train_target).predict(held)
+    if not regression:
+        return float(balanced_accuracy_score(held_target, guess))
+    score = float(r2_score(held_target, guess))
+    known = ~np.isnan(held[:, 0])
+    if known.sum() > 2 and np.ptp(held[known, 0]) > 0 and np.ptp(held_target[known]) > 0:
+        straight = abs(float(np.corrcoef(held[known, 0], held_target[known])[0, 1]))
+        return max(score, straight if known.all() else 0.0)
+    return score

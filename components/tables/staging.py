@@ -1,0 +1,128 @@
+"""Turns a source file into one typed Parquet file, from which the splits are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.errors import InputError
+from components.tables.casting import TYPES, typed
+from components.tables.inference import infer
+from components.tables.overrides import listed
+from components.tables.reading import BATCH_ROWS, open_table
+from serving.schema import FLOAT32_MAX, Kind, Label, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from components.tables.overrides import Overrides
+    from components.use_cases import UseCase
+
+GROUP_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A typed table on disk.
+
+    Attributes:
+        kinds: Feature -> kind, in model order.
+        notes: What was decided and changed on the way.
+    """
+
+    path: Path
+    kinds: dict[str, Kind]
+    target: str
+    task: Task
+    positive: Label | None
+    notes: tuple[str, ...]
+
+
+def stage_known(use_case: UseCase, source: Path, path: Path) -> Staged:
+    """Write the typed table of a use case that knows its columns.
+
+    Raises:
+        InputError: The file lacks a column, or holds text where numbers belong.
+    """
+    try:
+        frame = use_case.read(source)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{source.name} is not readable as data of {use_case.name}: {error}") from error
+    absent = [name for name in (*use_case.columns, use_case.target) if name not in frame.columns]
+    if absent:
+        raise InputError(
+            f"{source.name} lacks the columns {listed(tuple(absent))} of {use_case.name}; "
+            f"it has {listed(tuple(map(str, frame.columns)))}"
+        )
+    kinds = {name: expected.kind for name, expected in use_case.columns.items()}
+    arrays = {name: _known_array(frame[name], kind, source) for name, kind in kinds.items()}
+    wanted: Kind = "number" if use_case.task == "regression" else "category"
+    arrays[use_case.target] = _known_array(frame[use_case.target], wanted, source)
+    table = pa.table(arrays)
+    pq.write_table(table, path, row_group_size=GROUP_ROWS)
+    lost = [(name, array.null_count - int(frame[name].isna().sum())) for name, array in arrays.items()]
+    notes = tuple(f"column {name!r}: infinite, so missing: {number:,} values" for name, number in lost if number)
+    assert use_case.task is not None
+    return Staged(path, kinds, use_case.target, use_case.task, use_case.positive, notes)
+
+
+def _known_array(series: pd.Series[Any], kind: Kind, source: Path) -> pa.Array:
+    """Return the typed array of a column; categories keep their own type, integers where they are whole."""
+    array = pa.Array.from_pandas(series)
+    try:
+        if kind == "category":
+            return _codes(array)
+        if array.type == pa.string() and kind != "date":
+            raise InputError(f"{source.name}: column {series.name!r} holds text, expected kind {kind}")
+        if pa.types.is_floating(array.type):
+            array = pc.if_else(pc.less_equal(pc.abs(array), FLOAT32_MAX), array, pa.scalar(None, array.type))
+        return pc.cast(array, TYPES[kind])
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{source.name}: column {series.name!r} does not fit its kind {kind}: {error}") from error
+
+
+def _codes(array: pa.Array) -> pa.Array:
+    if pa.types.is_floating(array.type) and pc.all(pc.equal(array, pc.floor(array))).as_py():
+        return pc.cast(array, pa.int64())
+    return pc.cast(array, pa.string()) if pa.types.is_large_string(array.type) else array
+
+
+def stage_inferred(source: Path, target: str, overrides: Overrides, path: Path) -> Staged:
+    """Write the typed table of a file nobody described, in two passes over it.
+
+    Raises:
+        InputError: The file or the target cannot be used.
+    """
+    table = open_table(source)
+    plan = infer(table, target, overrides)
+    readings = (*plan.columns, plan.target)
+    names = [reading.name for reading in readings]
+    schema = pa.schema([(reading.name, reading.type) for reading in readings])
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in gathered(table.batches(names)):
+            arrays = [typed(rows.column(reading.name), reading, plan.missing) for reading in readings]
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=GROUP_ROWS)
+    kinds = {reading.name: reading.kind for reading in plan.columns}
+    return Staged(path, kinds, target, plan.task, overrides.positive, plan.notes)
+
+
+def gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of small batches in batches of at least `BATCH_ROWS`, the last one aside."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= BATCH_ROWS:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

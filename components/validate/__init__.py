@@ -1,0 +1,1 @@
+"""The step that stops a run whose data is not what the use case expects."""
