@@ -1,0 +1,188 @@
+"""Pick the winner on validation, judge it on the test rows, and write the verdict."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components import dataset as datasets
+from components import registry, settings, tracking, use_cases
+from components.models import card, contest, judgement, metrics
+from components.models.contest import Entry
+from components.models.judgement import Check, Result, Rival
+from components.reports import evaluate_page, verdict_text
+from serving import bundle as bundles
+from serving.bundle import Bundle, BundleError
+
+if TYPE_CHECKING:
+    from components.dataset import Dataset
+    from components.settings import Settings
+    from components.use_cases import UseCase
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Yes or no, and why.
+
+    Attributes:
+        reasons: Sentences: what failed when refused, what was met when accepted.
+        metrics: Figures of the winner on the test split, and its time per row.
+        roc: False positive rates, true positive rates and thresholds, for two classes.
+        confusion: Class labels and rows by [true][predicted].
+        candidate: The winner's name; empty when no candidate is usable.
+    """
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    metrics: dict[str, float] = field(default_factory=dict)
+    roc: tuple[list[float], list[float], list[float]] | None = None
+    confusion: tuple[list[str], list[list[int]]] | None = None
+    candidate: str = ""
+
+
+def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run: str) -> Verdict:
+    """Write the winner's bundle and the verdict as Markdown; log both to the MLflow run of the pipeline.
+
+    Args:
+        bundles: One folder per candidate; a damaged or unproved one is out, and the report says why.
+        winner: The best bundle with its test figures and its model card, accepted or not.
+        run: The pipeline's run id.
+    """
+    current = settings.read()
+    data = datasets.read(dataset)
+    use_case = use_cases.load(data.use_case)
+    metric = metrics.chosen(use_case.gate.metric, data.schema.target)
+    entries = [contest.enter(folder, data) for folder in bundles]
+    best = contest.winner(entries, metric, data, [candidate.name for candidate in use_case.candidates])
+    report.parent.mkdir(parents=True, exist_ok=True)
+    with tracking.parent_run(current, data.model, run) as parent:
+        _adopt(current, parent, entries)
+        if best is None or best.bundle is None:
+            verdict = _nobody(entries, winner)
+            report.write_text(verdict_text.nobody(use_case, entries))
+        else:
+            verdict = _judge(current, use_case, data, entries, best, best.bundle, metric, winner, report)
+        _log(verdict, report)
+    logger.info("%s: %s", data.model, "accepted" if verdict.accepted else "refused: " + "; ".join(verdict.reasons))
+    return verdict
+
+
+def _judge(
+    current: Settings,
+    use_case: UseCase,
+    data: Dataset,
+    entries: list[Entry],
+    best: Entry,
+    bundle: Bundle,
+    metric: str,
+    folder: Path,
+    report: Path,
+) -> Verdict:
+    result = judgement.judge(bundle, data, metric, data.seed)
+    rival = _rival(current, data, result, metric)
+    figures = best.figures
+    checks = judgement.checks(use_case.gate, metric, result, rival, figures["parity"]["onnx"])
+    accepted = all(check.passed for check in checks)
+    written = _write_winner(bundle, use_case, data, figures, result, rival, checks, folder)
+    story = verdict_text.Story(use_case, data, metric, entries, best, result, rival, checks)
+    report.write_text(verdict_text.write(story, written))
+    _log_page(story)
+    roc, confusion = judgement.curves(data, result)
+    return Verdict(
+        accepted=accepted,
+        reasons=tuple(check.sentence for check in checks if check.passed == accepted),
+        metrics=_numbers(result),
+        roc=roc,
+        confusion=confusion,
+        candidate=best.name,
+    )
+
+
+def _rival(current: Settings, data: Dataset, result: Result, metric: str) -> Rival | str | None:
+    """Return the champion on the same rows, why it cannot be asked, or None when there is none."""
+    version = tracking.champion(current, data.model)
+    if version is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="headrace-champion-") as scratch:
+        try:
+            champion = registry.fetch(current, data.model, version, Path(scratch) / "bundle")
+            return judgement.compare(champion, data, result, metric, data.seed)
+        except BundleError as error:
+            return str(error)
+
+
+def _write_winner(
+    bundle: Bundle,
+    use_case: UseCase,
+    data: Dataset,
+    figures: dict[str, Any],
+    result: Result,
+    rival: Rival | str | None,
+    checks: list[Check],
+    folder: Path,
+) -> Bundle:
+    """Write the winner's folder: the same model with its test figures and its final card, sealed again."""
+    from dataclasses import replace
+
+    judgement.copy_folder(bundle.folder, folder)
+    figures["test"] = result.as_json()
+    figures["verdict"] = {
+        "accepted": all(check.passed for check in checks),
+        "checks": [{"passed": check.passed, "sentence": check.sentence} for check in checks],
+        "champion": rival.version if isinstance(rival, Rival) else None,
+    }
+    metrics.write_json(folder / bundles.METRICS, figures)
+    moved = replace(bundle, folder=folder)
+    golden = bundle.json(bundles.GOLDEN)
+    (folder / bundles.CARD).write_text(card.write(moved, use_case, data, figures, golden))
+    return bundles.seal(moved)
+
+
+def _nobody(entries: list[Entry], winner: Path) -> Verdict:
+    """Return the verdict of a contest without a usable candidate; the winner's folder then says only that."""
+    reasons = tuple(f"{entry.name}: {entry.out}" for entry in entries) or ("no candidate was trained",)
+    winner.mkdir(parents=True, exist_ok=True)
+    (winner / "verdict.json").write_text(json.dumps({"accepted": False, "reasons": reasons}, indent=1))
+    return Verdict(accepted=False, reasons=reasons)
+
+
+def _adopt(current: Settings, parent: str, entries: list[Entry]) -> None:
+    """Show the candidates' runs below this one; those of another tracking store (a resumed run) stay where they are."""
+    from mlflow.exceptions import MlflowException
+
+    for entry in entries:
+        child = entry.bundle.provenance.get("mlflow_run") if entry.bundle is not None else None
+        if child:
+            try:
+                tracking.adopt(current, parent, [str(child)])
+            except MlflowException as error:
+                logger.warning("the MLflow run %s of %s is not shown below this run: %s", child, entry.name, error)
+
+
+def _numbers(result: Result) -> dict[str, float]:
+    figures = {name: interval.value for name, interval in result.figures.items()}
+    times = {f"latency_{form}_ms": value for form, value in result.latency_ms.items()}
+    return {**figures, **times, "rows": float(result.rows)}
+
+
+def _log(verdict: Verdict, report: Path) -> None:
+    import math
+
+    import mlflow
+
+    known = {f"test_{name}": value for name, value in verdict.metrics.items() if math.isfinite(value)}
+    mlflow.log_metrics({**known, "accepted": float(verdict.accepted)})
+    mlflow.set_tags({"headrace.candidate": verdict.candidate, "headrace.reasons": "\n".join(verdict.reasons)[:5_000]})
+    mlflow.log_text(report.read_text(), "verdict.md")
+
+
+def _log_page(story: verdict_text.Story) -> None:
+    import mlflow
+
+    mlflow.log_text(evaluate_page.write(story), "evaluation.html")

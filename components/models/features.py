@@ -1,0 +1,220 @@
+"""From encoded columns to what an estimator sees, as scikit-learn steps and as a plain list of terms.
+
+The terms are why this is a file of its own: whoever converts a fitted pipeline (ONNX graph, C table) reads them instead
+of scikit-learn's objects, so both conversions do the same arithmetic in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from serving.schema import FLOAT32_MAX, Schema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A new column computed from others, by position.
+
+    Attributes:
+        operation: `ratio` is columns[0] / columns[1]; `combination` is the sum of coefficient times column, added from
+            left to right. Whatever is not finite within float32 (a zero denominator, a missing part) is missing.
+    """
+
+    operation: Literal["ratio", "combination"]
+    columns: tuple[int, ...]
+    coefficients: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One column divided by another, by name."""
+
+    numerator: str
+    denominator: str
+
+    def resolve(self, schema: Schema) -> Derived:
+        """Return the same with positions."""
+        return Derived("ratio", (schema.names.index(self.numerator), schema.names.index(self.denominator)))
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A weighted sum of columns, by name; two coordinates rotated, for example."""
+
+    weights: Mapping[str, float]
+
+    def resolve(self, schema: Schema) -> Derived:
+        """Return the same with positions."""
+        columns = tuple(schema.names.index(name) for name in self.weights)
+        return Derived("combination", columns, tuple(self.weights.values()))
+
+
+def rotations(across: str, up: str, degrees: Sequence[float]) -> tuple[Combination, ...]:
+    """Return two coordinates turned by each angle: trees split along axes, and coasts and valleys run at a slant."""
+    turned = []
+    for angle in map(math.radians, degrees):
+        turned.append(Combination({across: math.cos(angle), up: math.sin(angle)}))
+        turned.append(Combination({across: -math.sin(angle), up: math.cos(angle)}))
+    return tuple(turned)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One column that an estimator sees, from the encoded columns followed by the derived ones.
+
+    Its value: take the column; if missing, `fill`; then 1.0 or 0.0 for equality with `code` if that is set, else
+    subtract `mean` and divide by `scale` where these are set. Every step rounds once, in float64.
+    """
+
+    column: int
+    fill: float | None = None
+    mean: float | None = None
+    scale: float | None = None
+    code: float | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """All that happens before the estimator."""
+
+    inputs: int
+    derived: tuple[Derived, ...] = ()
+    terms: tuple[Term, ...] = field(default_factory=tuple)
+
+
+class Derive(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Append derived columns to a matrix."""
+
+    def __init__(self, derived: tuple[Derived, ...] = ()) -> None:
+        """Keep the parameters as scikit-learn's `clone` wants them."""
+        self.derived = derived
+
+    def fit(self, X: NDArray[np.float64], y: Any = None) -> Derive:
+        """Learn the width only."""
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the matrix with the derived columns at its right."""
+        return np.column_stack([X, *(_compute(derived, X) for derived in self.derived)])
+
+
+class FillEmpty(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Put zero into columns that hold no value at all in training; gradient boosting cannot bin them."""
+
+    def fit(self, X: NDArray[np.float64], y: Any = None) -> FillEmpty:
+        """Learn which columns are empty: `statistics_` is 0 for these and NaN for the others, which keep their gaps."""
+        self.n_features_in_ = X.shape[1]
+        self.statistics_ = np.where(np.isnan(X).all(axis=0), 0.0, np.nan)
+        return self
+
+    def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the matrix without its empty columns' gaps."""
+        return np.where(np.isnan(X), self.statistics_, X)
+
+
+def preprocess(
+    schema: Schema, *, derived: Sequence[Ratio | Combination] = (), fill: bool = True, scale: bool = True
+) -> list[tuple[str, Any]]:
+    """Return the pipeline steps before an estimator: derive, impute, scale, one-hot.
+
+    Args:
+        fill: Replace missing numbers by the median; False leaves NaN to estimators that understand it.
+        scale: Zero mean and unit variance of numbers; trees do not need it.
+    """
+    resolved = tuple(item.resolve(schema) for item in derived)
+    added = range(len(schema.columns), len(schema.columns) + len(resolved))
+    numbers = [i for i, column in enumerate(schema.columns) if column.kind in ("number", "integer", "date")]
+    flags = [i for i, column in enumerate(schema.columns) if column.kind == "boolean"]
+    categories = [i for i, column in enumerate(schema.columns) if column.kind == "category" and column.categories]
+    codes = [np.arange(float(len(schema.columns[i].categories))) for i in categories]
+    blocks = [
+        ("numbers", _numbers(fill, scale), [*numbers, *added]),
+        ("flags", SimpleImputer(strategy="most_frequent", keep_empty_features=True), flags),
+        ("categories", _categories(codes), categories),
+    ]
+    columns = ColumnTransformer([block for block in blocks if block[2]])
+    return [("derive", Derive(resolved)), ("columns", columns)] if resolved else [("columns", columns)]
+
+
+def describe(steps: Sequence[tuple[str, Any]], inputs: int) -> Terms:
+    """Return the terms of the fitted steps that `preprocess` made.
+
+    Raises:
+        TypeError: A step is of another kind, so nothing here knows what it computes.
+    """
+    derived: tuple[Derived, ...] = ()
+    terms: tuple[Term, ...] = tuple(Term(column) for column in range(inputs))
+    for name, step in steps:
+        if isinstance(step, Derive):
+            derived = step.derived
+        elif isinstance(step, ColumnTransformer):
+            terms = tuple(
+                term
+                for block, transformer, columns in step.transformers_
+                if block != "remainder"
+                for term in _terms(transformer, columns)
+            )
+        else:
+            raise TypeError(f"step {name!r} is a {type(step).__name__}: expected Derive or ColumnTransformer")
+    return Terms(inputs, derived, terms)
+
+
+def _compute(derived: Derived, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if derived.operation == "ratio":
+            value = X[:, derived.columns[0]] / X[:, derived.columns[1]]
+        else:
+            value = derived.coefficients[0] * X[:, derived.columns[0]]
+            for column, coefficient in zip(derived.columns[1:], derived.coefficients[1:], strict=True):
+                value = value + coefficient * X[:, column]
+        return np.where(np.abs(value) <= FLOAT32_MAX, value, np.nan)
+
+
+def _numbers(fill: bool, scale: bool) -> Pipeline:
+    filled = SimpleImputer(strategy="median", keep_empty_features=True) if fill else FillEmpty()
+    return Pipeline([("fill", filled), *([("scale", StandardScaler())] if scale else [])])
+
+
+def _categories(codes: list[NDArray[np.float64]]) -> Pipeline:
+    return Pipeline(
+        [
+            ("fill", SimpleImputer(strategy="most_frequent", keep_empty_features=True)),
+            ("onehot", OneHotEncoder(categories=codes, handle_unknown="ignore", sparse_output=False)),
+        ]
+    )
+
+
+def _terms(transformer: Any, columns: Sequence[int]) -> list[Term]:
+    """Return the terms of one fitted block of the column transformer."""
+    steps = [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
+    fills: list[float | None] = [None] * len(columns)
+    means: list[float | None] = [None] * len(columns)
+    scales: list[float | None] = [None] * len(columns)
+    for step in steps:
+        if isinstance(step, SimpleImputer | FillEmpty):
+            fills = [None if np.isnan(value) else float(value) for value in step.statistics_]
+        elif isinstance(step, StandardScaler):
+            means, scales = [float(value) for value in step.mean_], [float(value) for value in step.scale_]
+        elif isinstance(step, OneHotEncoder):
+            return [
+                Term(int(column), fill, code=float(code))
+                for column, fill, known in zip(columns, fills, step.categories_, strict=True)
+                for code in known
+            ]
+        else:
+            raise TypeError(f"a {type(step).__name__} is not understood: expected an imputer, a scaler or a one-hot")
+    return [Term(int(column), *rest) for column, *rest in zip(columns, fills, means, scales, strict=True)]

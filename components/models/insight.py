@@ -1,0 +1,104 @@
+"""What a person asks about a fitted model: which columns matter, and would more rows help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+
+from components.models import metrics
+from components.models.score import Scorer, fitted
+from components.models.search import SEARCH_ROWS, aligned, folds_of
+from serving.schema import Schema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sklearn.pipeline import Pipeline
+
+REPEATS = 5
+ROWS = 5_000
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+CURVE_FOLDS = 3
+CLASS_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much worse the metric gets when one column is shuffled: mean and standard deviation of the repeats."""
+
+    column: str
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The metric after training on so many rows, on those rows and on rows held out; means over folds."""
+
+    rows: int
+    inside: float
+    outside: float
+    deviation: float
+
+
+def importance(
+    scorer: Scorer, schema: Schema, X: NDArray[np.float64], y: NDArray[Any], metric: str, seed: int
+) -> list[Importance]:
+    """Return the permutation importance of each column on rows the model has not seen, the largest first."""
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(X))[:ROWS]
+    X, y = X[rows], y[rows]
+    whole = _good(schema, metric, y, scorer(X))
+    found = []
+    for position, column in enumerate(schema.columns):
+        drops = []
+        for _ in range(REPEATS):
+            shuffled = X.copy()
+            shuffled[:, position] = generator.permutation(shuffled[:, position])
+            drops.append(whole - _good(schema, metric, y, scorer(shuffled)))
+        found.append(Importance(column.name, float(np.mean(drops)), float(np.std(drops))))
+    return sorted(found, key=lambda item: -item.mean)
+
+
+def learning_curve(
+    pipeline: Pipeline, schema: Schema, X: NDArray[np.float64], y: NDArray[Any], metric: str, seed: int
+) -> list[CurvePoint]:
+    """Return the metric for growing shares of the rows; large data gets one fold instead of three."""
+    rows = np.random.default_rng(seed).permutation(len(X))[:SEARCH_ROWS]
+    X, y = X[rows], y[rows]
+    splits = list(folds_of(schema.target, y, seed).split(X, y))[: CURVE_FOLDS if len(X) <= ROWS else 1]
+    points = []
+    for share in SHARES:
+        results = [
+            result
+            for inside, outside in splits
+            if (result := _fit_share(pipeline, schema, X, y, inside[: round(share * len(inside))], outside, metric))
+        ]
+        if results:
+            learned, held = np.array([result[:2] for result in results]).T
+            points.append(CurvePoint(results[0][2], float(learned.mean()), float(held.mean()), float(held.std())))
+    return points
+
+
+def _fit_share(
+    pipeline: Any, schema: Schema, X: Any, y: Any, inside: Any, outside: Any, metric: str
+) -> tuple[float, float, int] | None:
+    """Return (metric inside, metric outside, rows); None when a class has too few rows in the share to be fitted.
+
+    Calibrated models cut the rows into five folds of their own, each of which needs every class.
+    """
+    if schema.target.classes and np.bincount(y[inside], minlength=len(schema.target.classes)).min() < CLASS_ROWS:
+        return None
+    model = clone(pipeline).fit(X[inside], y[inside])
+    scores = [aligned(schema, model, fitted(model)(X[rows])) for rows in (inside, outside)]
+    values = [
+        metrics.compute(schema.target, y[rows], answered)[metric]
+        for rows, answered in zip((inside, outside), scores, strict=True)
+    ]
+    return values[0], values[1], len(inside)
+
+
+def _good(schema: Schema, metric: str, y: NDArray[Any], scores: NDArray[np.float64]) -> float:
+    return metrics.goodness(metric, metrics.compute(schema.target, y, scores)[metric])
