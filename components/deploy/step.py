@@ -1,0 +1,33 @@
+"""Release a version; the alias `champion` moves only when the release was verified."""
+
+from __future__ import annotations
+
+from components import releases, settings, tracking
+from components.releases import Release, ReleaseError
+
+
+def deploy(model: str, version: str, environment: str, strategy: str = "") -> Release:
+    """Return a verified release whose version is now the champion.
+
+    Running it again after a crash finishes the job: a version that serves already is only verified.
+
+    Raises:
+        ReleaseError: The version was not accepted; the champion serves as before and the reasons are on the version.
+    """
+    known = settings.read()
+    try:
+        released = releases.release(known, model, version, environment, strategy)
+    except ReleaseError as error:
+        tracking.tag_version(known, model, version, _tags(environment, "refused", str(error)))
+        raise
+    if not released.verified:
+        reasons = "; ".join(released.reasons)
+        tracking.tag_version(known, model, version, _tags(environment, "rolled back", reasons))
+        raise ReleaseError(f"{model} version {version} was not released to {environment}: {reasons}")
+    tracking.set_champion(known, model, version)
+    tracking.tag_version(known, model, version, _tags(environment, "released", "; ".join(released.reasons)))
+    return released
+
+
+def _tags(environment: str, outcome: str, reason: str) -> dict[str, str]:
+    return {f"headrace.release.{environment}": outcome, f"headrace.release.{environment}.reason": reason[:4000]}

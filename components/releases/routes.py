@@ -1,0 +1,98 @@
+"""The HTTPRoute that a trial lays over the one KServe made: which predictions go to which version.
+
+KServe writes its own HTTPRoute again whenever it is changed, so a trial has one beside it, for the same host and the
+same gateway. Its matches are exact paths, which the Gateway API puts before every other match; what is no prediction
+over REST (metadata, health, gRPC, explanations) goes on taking KServe's route.
+
+Sticky: the standard channel of the Gateway API (v1.6) has neither session persistence nor hashing. So the clients say
+who they are, in the header `CLIENT`, and a regular expression over its last two characters, read as one of 256
+buckets, picks the version. The same client gets the same version from every gateway, with no state anywhere. What that
+asks for: ids that end in hexadecimal digits, evenly spread (UUIDs and hashes do), and a gateway that matches headers
+by regular expression (an implementation-specific match; Envoy Gateway and Istio do, full match). Requests without
+the header are shared out by weight, which is not sticky; ids that end otherwise stay with the champion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from components.releases.kube import ROUTE
+
+CLIENT = "x-client-id"
+BUCKETS = 256
+DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "aA", "bB", "cC", "dD", "eE", "fF")
+PORT = 80
+"""Of the Services KServe makes."""
+
+Route = dict[str, Any]
+
+
+def buckets(percent: int) -> int:
+    """Return how many of the buckets come closest to a share, at least one and not all."""
+    return min(BUCKETS - 1, max(1, round(percent * BUCKETS / 100)))
+
+
+def split(live: Route, model: str, champion: str, version: str, percent: int, seed: str) -> Route:
+    """Return the route that gives a version a fixed share of the clients.
+
+    Args:
+        live: The HTTPRoute KServe made.
+        champion: Service of the version that serves.
+        version: Service of the other one.
+        seed: Decides which clients; another seed picks others.
+    """
+    count = buckets(percent)
+    picked = {"name": CLIENT, "type": "RegularExpression", "value": pattern(count, seed)}
+    known = {"name": CLIENT, "type": "RegularExpression", "value": "^.+$"}
+    weights = [{**_backend(version), "weight": count}, {**_backend(champion), "weight": BUCKETS - count}]
+    rules = [
+        {"matches": _paths(model, picked), "backendRefs": [_backend(version)]},
+        {"matches": _paths(model, known), "backendRefs": [_backend(champion)]},
+        {"matches": _paths(model), "backendRefs": weights},
+    ]
+    return _over(live, model, rules)
+
+
+def mirror(live: Route, model: str, champion: str, version: str, percent: int) -> Route:
+    """Return the route that answers every prediction by the champion and sends a share of copies to a version."""
+    copied = {"type": "RequestMirror", "requestMirror": {"backendRef": _backend(version), "percent": percent}}
+    rule = {"matches": _paths(model), "filters": [copied], "backendRefs": [_backend(champion)]}
+    return _over(live, model, [rule])
+
+
+def name_of(model: str) -> str:
+    """Return the name of the route of a model's trial."""
+    return f"{model}-trial"
+
+
+def pattern(count: int, seed: str) -> str:
+    """Return the regular expression of the ids in `count` buckets, beginning where the seed says."""
+    first = hashlib.sha256(seed.encode()).digest()[0]
+    wanted = {(first + step) % BUCKETS for step in range(count)}
+    ends = []
+    for high, digit in enumerate(DIGITS):
+        low = "".join(DIGITS[bucket % 16] for bucket in sorted(wanted) if bucket // 16 == high)
+        if low:
+            ends.append(f"[{digit}][{low}]")
+    return f"^.*(?:{'|'.join(ends)})$"
+
+
+def _paths(model: str, header: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    values = (f"/v1/models/{model}:predict", f"/v2/models/{model}/infer")
+    extra = {"headers": [header]} if header else {}
+    return [{"path": {"type": "Exact", "value": value}, **extra} for value in values]
+
+
+def _backend(service: str) -> dict[str, Any]:
+    return {"name": service, "port": PORT}
+
+
+def _over(live: Route, model: str, rules: list[dict[str, Any]]) -> Route:
+    labels = {"app.kubernetes.io/name": model, "app.kubernetes.io/part-of": "headrace"}
+    return {
+        "apiVersion": ROUTE.api_version,
+        "kind": ROUTE.kind,
+        "metadata": {"name": name_of(model), "labels": {**labels, "app.kubernetes.io/managed-by": "headrace"}},
+        "spec": {"parentRefs": live["spec"]["parentRefs"], "hostnames": live["spec"]["hostnames"], "rules": rules},
+    }
