@@ -1,0 +1,115 @@
+"""What a person is told about a run: at its end, and by `list` and `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.local import record
+from pipelines.local.progress import line
+from pipelines.local.tasks import report_name
+
+if TYPE_CHECKING:
+    from pipelines.local.record import Run
+
+SERVED, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
+
+
+def exit_code(run: Run) -> int:
+    """Return 0 when the winner serves, 3 when it was not accepted, 2 when a person's input was wrong, else 1."""
+    if run.status != record.SUCCEEDED:
+        wrong = any(task.exit_code == BAD_INPUT for task in run.tasks.values() if task.status == record.FAILED)
+        return BAD_INPUT if wrong else FAILED
+    judged = run.task("evaluate")
+    return REFUSED if judged is not None and judged.parameters.get("Output") is False else SERVED
+
+
+def closing(run: Run) -> list[str]:
+    """Return the lines that end a run: the verdict and its reasons, the reports, the endpoint."""
+    lines = [""]
+    if run.status != record.SUCCEEDED:
+        lines += [f"FAILED  {run.error}", ""]
+        lines += [f"  logs    {run.folder / 'logs'}", "  again   the same command with --resume re-runs what failed"]
+        return lines
+    lines += _verdict(run)
+    lines += ["", *_reports(run)]
+    lines += _endpoint(run)
+    lines += [f"  run       {run.identifier}  ({run.seconds:.0f} s, {run.cpu_seconds:.0f} s CPU in steps)"]
+    return lines
+
+
+def _verdict(run: Run) -> list[str]:
+    judged = run.task("evaluate")
+    if judged is None:
+        return [f"DONE  {run.pipeline}"]
+    accepted = judged.parameters.get("Output") is True
+    released, registered = run.task("deploy"), run.task("register")
+    winner = judged.artifacts["winner"].metadata.get("candidate", "")
+    head = f"{'ACCEPTED' if accepted else 'NOT ACCEPTED'}  {run.pipeline}: {winner or 'no candidate'}"
+    if registered is not None:
+        head += f" is {registered.parameters['model']} version {registered.parameters['version']}"
+    if released is not None:
+        head += ", released and verified"
+    if not accepted:
+        kept = run.task("refuse")
+        version = kept.parameters.get("Output") if kept else ""
+        head += f"; version {version} goes on serving" if version else "; nothing is served"
+    reasons = str(judged.artifacts["report"].metadata.get("reasons", "")).splitlines()
+    return [head, *(f"  {'✔' if accepted else '✘'} {reason}" for reason in reasons)]
+
+
+def _reports(run: Run) -> Iterator[str]:
+    wanted = {"profile": ("page", "data"), "train": ("page", ""), "evaluate": ("report", "verdict")}
+    for task in run.tasks.values():
+        name = task.path.rsplit("/", 1)[-1]
+        if name in wanted and task.status == record.SUCCEEDED:
+            output, title = wanted[name]
+            if output in task.artifacts:
+                file = run.folder / "reports" / report_name(task, output, task.artifacts[output])
+                yield f"  {title or task.label.partition(' ')[2]:<9} {_near(file)}"
+
+
+def _near(path: Path) -> Path:
+    """Return a path as short as the person's folder allows."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _endpoint(run: Run) -> list[str]:
+    released = run.task("deploy")
+    lines = []
+    if released is not None:
+        lines += [f"  serves    {released.parameters['url']}", "", f"  {released.parameters['curl']}", ""]
+    if run.task("evaluate") is not None:
+        lines += ["  MLflow    make ui   (or: python -m pipelines ui)"]
+    return lines
+
+
+def shown(run: Run) -> list[str]:
+    """Return everything about a run."""
+    lines = [f"{run.identifier}  {run.status}", f"  started   {run.started}", f"  code      {run.code}"]
+    lines += [f"  {key:<9} {value}" for key, value in run.arguments.items() if value not in ("", [], "{}")]
+    lines += ["", *(f"  {line(task)}" for task in run.tasks.values())]
+    return [*lines, *closing(run), f"  record    {run.folder / record.FILE}"]
+
+
+def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> list[str]:
+    """Return rows as aligned columns below their heads."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def listed_runs(runs: Iterable[Run]) -> list[str]:
+    """Return one line per run."""
+    rows = [(run.identifier, run.status, _outcome(run), f"{run.seconds:.0f} s", run.started) for run in runs]
+    return table(rows, ("RUN", "STATUS", "OUTCOME", "TIME", "STARTED")) if rows else ["no runs yet: make run"]
+
+
+def _outcome(run: Run) -> str:
+    registered = run.task("register")
+    if registered is not None:
+        return f"{registered.parameters['model']} version {registered.parameters['version']}"
+    judged = run.task("evaluate")
+    return "not accepted" if judged is not None and judged.parameters.get("Output") is False else ""
