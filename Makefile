@@ -41,6 +41,7 @@ $(VENV)/.laptop: locks/laptop.txt pyproject.toml setup.py $(wildcard serving/nat
 $(VENV)/.dev: locks/dev.txt $(VENV)/.laptop
 	@echo "set-up: packages of the tests and checks"
 	@$(INSTALL) --require-hashes -r locks/dev.txt
+	@$(BIN)/python tests/tools/get_helm.py $(BIN)
 	@touch $@
 
 ##@ Use
@@ -71,7 +72,7 @@ clean: ## Stop everything and remove what runs left; the environment stays
 
 ##@ Develop
 
-.PHONY: test test-long check format golden lock bench
+.PHONY: test test-long check format golden lock bench images deploy e2e
 test: $(VENV)/.dev ## Run the tests (minutes); ARGS='-k word' picks some
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not long and not e2e" $(ARGS)
 
@@ -93,6 +94,9 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 
 golden: $(VENV)/.dev ## Generate again what is generated and committed
 	@$(BIN)/python -m pipelines compile --quiet
+	@for environment in local production windows; do \
+	  $(BIN)/kubectl kustomize manifests/overlays/$$environment > manifests/rendered/$$environment.yaml; done
+	@HEADRACE_UPDATE_GOLDENS=1 $(BIN)/python -m pytest -q -k golden tests/helm >/dev/null
 
 lock: | $(UV) ## Resolve the dependencies again and write locks/
 	@for extra in dev laptop steps serving runtime batch; do \
@@ -100,6 +104,17 @@ lock: | $(UV) ## Resolve the dependencies again and write locks/
 	  $(UV) pip compile pyproject.toml --extra $$extra --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --quiet $$( [ $$extra = dev ] || echo -c locks/dev.txt ) -o locks/$$extra.txt; \
 	done
+
+images: ## Build the images with podman or docker: STEPS='train deploy' picks some (see components/Dockerfile)
+	@$(PYTHON) tests/tools/images.py build $(STEPS)
+
+deploy: $(VENV)/.dev ## Apply a reviewed manifest with kubectl alone: ENV=local|production MODEL=name VERSION=n
+	@test -n "$(MODEL)" -a -n "$(VERSION)" || { echo "make deploy needs MODEL=name VERSION=n [ENV=local]"; exit 2; }
+	@sed 's/model-name/$(MODEL)/g; s/model-version/$(VERSION)/g' manifests/rendered/$(ENV).yaml \
+	  | $(BIN)/kubectl apply --server-side --field-manager=headrace -f -
+
+e2e: $(VENV)/.dev ## Run the suite against a real cluster: KUBECONFIG=file (tests/e2e/README.md)
+	@$(BIN)/python -m pytest -m e2e -x tests/e2e
 
 bench: $(VENV)/.dev ## Measure what the README reports (long): quality, pipelines, serving
 	@$(BIN)/python -m benchmarks.pipelines

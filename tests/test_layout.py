@@ -30,7 +30,7 @@ TOP = {
     "tests",
 }
 STEP_FILES = {"__init__.py", "component.py", "step.py"}
-LIBRARIES = {"models", "releases", "reports", "use_cases"}
+LIBRARIES = {"models", "releases", "reports", "tables", "use_cases"}
 LONGEST = 400
 
 

@@ -1,0 +1,1 @@
+"""What running a pipeline on a laptop costs beyond its steps."""
