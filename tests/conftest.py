@@ -24,6 +24,9 @@ from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.schema import Column, Schema, Target
 
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
