@@ -143,22 +143,31 @@ def _swap_in(settings: Settings, home: Path, bundle: Bundle) -> Server:
     point(home, str(bundle.version))
     if server is not None:
         return _swap(server, home, bundle, before)
-    server = _start(
-        settings,
-        bundle.model,
-        home / "current",
-        _free_ports(settings.http_port, settings.grpc_port),
-        home / "server.log",
-    )
     try:
-        _wait_until_served(server, bundle, home / "server.log")
+        server = _start_on_a_free_port(settings, home, bundle)
     except ReleaseError:
-        _end(server.pid, 1.0)
         if before is not None:
             point(home, before)
         raise
     _record(home, server)
     return server
+
+
+def _start_on_a_free_port(settings: Settings, home: Path, bundle: Bundle) -> Server:
+    """Start the model's server; when somebody takes the port between looking and listening, look again."""
+    log = home / "server.log"
+    for last in (False, False, True):
+        ports = _free_ports(settings.http_port, settings.grpc_port)
+        server = _start(settings, bundle.model, home / "current", ports, log)
+        try:
+            _wait_until_served(server, bundle, log)
+        except ReleaseError as error:
+            _end(server.pid, 1.0)
+            if last or "cannot listen" not in str(error):
+                raise
+        else:
+            return server
+    raise AssertionError("unreachable")
 
 
 def _swap(server: Server, home: Path, bundle: Bundle, before: str | None) -> Server:

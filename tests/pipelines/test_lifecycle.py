@@ -238,7 +238,7 @@ def test_the_run_after_a_kill_succeeds_and_takes_over_the_object_store(laptop: L
     with ended(again):
         assert again.wait(SECONDS) == 0, again.stdout.read() if again.stdout else ""
     assert not is_alive(weed)
-    assert [run.status for run in record.runs(home)] == ["running", "succeeded"]
+    assert [run.status for run in record.runs(home)] == ["killed", "succeeded"]
 
 
 def test_a_run_whose_tasks_process_was_killed_fails_and_says_so(laptop: Laptop, tmp_path: Path) -> None:
