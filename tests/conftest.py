@@ -5,13 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,7 +14,7 @@ import pytest
 
 from components import settings as configuration
 from components.settings import Settings
-from components.store import Store, StoreError
+from pipelines.local import services
 from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.schema import Column, Schema, Target
@@ -30,8 +25,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-BUCKETS = ("models", "datasets", "artifacts")
 
 
 @pytest.fixture(scope="session")
@@ -46,37 +39,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """A real SeaweedFS on loopback, as the environment that leads to it."""
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    ports = free_ports(4)
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
-        "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
-        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
-    }
-    command = [str(Path(sys.executable).parent / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1"]
-    command += ["-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-disableHttp", "-master.telemetry=false"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={ports[0]}", f"-master.port={ports[1]}"]
-    command += [f"-volume.port={ports[2]}", f"-filer.port={ports[3]}"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
-    try:
-        store = Store(configuration.read(environment))
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                for bucket in BUCKETS:
-                    store.ensure_bucket(bucket)
-                break
-            except StoreError:
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.2)
-        yield environment
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    with services.running(tmp_path_factory.mktemp("store"), {}) as variables:
+        yield {name: value for name, value in variables.items() if name.startswith("AWS_") or "S3" in name}
 
 
 @pytest.fixture(scope="session")
@@ -182,18 +146,3 @@ def small_bundle(folder: Path, model: str = "tiny", slope: float = 0.7, broken_g
     (folder / bundles.METRICS).write_text(json.dumps({}))
     (folder / bundles.CARD).write_text("# tiny\n")
     return bundles.seal(Bundle(folder, model, model, "logistic", schema, provenance={"dataset": "0" * 64}))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nothing listens on whose gRPC twins (port + 10000, as SeaweedFS takes them) are free too."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as probe, socket.socket() as twin:
-            port = 20000 + secrets.randbelow(25000)
-            try:
-                probe.bind(("127.0.0.1", port))
-                twin.bind(("127.0.0.1", port + 10000))
-            except OSError:
-                continue
-            found.append(port)
-    return found

@@ -1,18 +1,24 @@
 """Nested cross-validation: the whole choice (settings, then candidate) is repeated inside every outer fold.
 
-So no row that a figure is computed on had a part in any choice, and the figure is not optimistic.
+So no row that a figure is computed on had a part in any choice, and the figure is not optimistic. Candidates are told
+apart by their inner folds; a pipeline run, which has no outer folds, tells them apart by its validation split
+(`components.models.contest.winner`). Both take the simpler candidate unless the better one is so beyond chance.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scipy.stats import t as student
+
 from components.models import metrics
 from components.models.score import fitted
-from components.models.search import Trial, aligned, folds_of, search, significantly_better
+from components.models.search import Trial, aligned, folds_of, search
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,3 +87,18 @@ def _fold(
     top = max(inner.values(), key=lambda trial: metrics.goodness(metric, trial.mean(metric)))
     best = next(trial for trial in inner.values() if trial is top or not significantly_better(top, trial, metric))
     return [Outcome(repeat, fold, name, inner[name] is best, found) for name, found in figures.items()]
+
+
+def significantly_better(best: Trial, simple: Trial, metric: str) -> bool:
+    """Tell whether one trial beats another on the same folds by more than chance, one-sided at 5 %.
+
+    The corrected resampled t-test of Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52
+    (2003): training sets of folds overlap, so the variance of the mean difference is 1/k + 1/(k-1) times a fold's.
+    """
+    gains = [
+        metrics.goodness(metric, ours[metric]) - metrics.goodness(metric, theirs[metric])
+        for ours, theirs in zip(best.folds, simple.folds, strict=True)
+    ]
+    folds = len(gains)
+    error = statistics.stdev(gains) * math.sqrt(1.0 / folds + 1.0 / (folds - 1))
+    return statistics.fmean(gains) > float(student.ppf(0.95, folds - 1)) * error

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
 from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, StratifiedKFold, train_test_split
 
@@ -113,21 +112,6 @@ def simplest(trials: Sequence[Trial], metric: str) -> Trial:
         if statistics.fmean(behind) <= statistics.stdev(behind) / math.sqrt(len(behind)):
             return trial
     return top
-
-
-def significantly_better(best: Trial, simple: Trial, metric: str) -> bool:
-    """Tell whether one trial beats another on the same folds by more than chance, one-sided at 5 %.
-
-    The corrected resampled t-test of Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52
-    (2003): training sets of folds overlap, so the variance of the mean difference is 1/k + 1/(k-1) times a fold's.
-    """
-    gains = [
-        metrics.goodness(metric, ours[metric]) - metrics.goodness(metric, theirs[metric])
-        for ours, theirs in zip(best.folds, simple.folds, strict=True)
-    ]
-    folds = len(gains)
-    error = statistics.stdev(gains) * math.sqrt(1.0 / folds + 1.0 / (folds - 1))
-    return statistics.fmean(gains) > float(student.ppf(0.95, folds - 1)) * error
 
 
 def folds_of(target: Target, y: NDArray[Any], seed: int) -> StratifiedKFold | KFold:

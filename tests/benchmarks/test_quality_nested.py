@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.quality.nested import Table, outcomes
+from benchmarks.quality.nested import Table, outcomes, significantly_better
 from components.models import recipes
+from components.models.search import Trial
 from components.use_cases import Candidate, Gate
 from components.use_cases import heart as heart_case
 from serving.schema import Column, Schema, Target
@@ -42,3 +43,15 @@ def test_every_fold_has_each_candidate_once_and_one_choice() -> None:
     assert [(item.fold, item.candidate) for item in found] == [(k, c.name) for k in range(5) for c in CANDIDATES]
     assert [sum(item.chosen for item in found if item.fold == fold) for fold in range(5)] == [1] * 5
     assert np.mean([item.figures["accuracy"] for item in found if item.candidate == "sharp"]) > 0.9
+
+
+def trial(*accuracies: float) -> Trial:
+    return Trial({}, tuple({"accuracy": value} for value in accuracies), np.arange(0), np.zeros((0, 2)))
+
+
+def test_a_better_family_must_be_better_by_more_than_the_folds_vary() -> None:
+    simple, lucky = trial(0.80, 0.84, 0.79, 0.86, 0.81), trial(0.86, 0.83, 0.84, 0.85, 0.84)
+    better = trial(0.85, 0.88, 0.84, 0.91, 0.87)
+
+    assert not significantly_better(lucky, simple, "accuracy")
+    assert significantly_better(better, simple, "accuracy")

@@ -1,9 +1,9 @@
-"""A real object store for the session, and a way to run a tiny pipeline on the laptop runner."""
+"""A way to run a tiny pipeline on the laptop runner."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,14 @@ from pipelines.lean import stub_client
 
 stub_client()
 
-from pipelines import ir  # noqa: E402
-from pipelines.local import services  # noqa: E402 - KFP is imported without its client
+from pipelines import ir  # noqa: E402 - KFP is imported without its client
 from pipelines.local.progress import Plain  # noqa: E402
 from pipelines.local.record import Run  # noqa: E402
 from pipelines.local.run import Order, run  # noqa: E402
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A running SeaweedFS: the environment variables that reach it."""
-    with services.running(tmp_path_factory.mktemp("store"), {}) as variables:
-        yield {name: value for name, value in variables.items() if name.startswith("AWS_")}
-
-
 @pytest.fixture
-def store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def store(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     """The session's object store as the one the environment names, so that runs start none of their own."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
@@ -67,7 +59,7 @@ class Laptop:
 
 
 @pytest.fixture
-def laptop(store: dict[str, str], home: Path, tmp_path: Path) -> Laptop:
+def laptop(store: Mapping[str, str], home: Path, tmp_path: Path) -> Laptop:
     """Run a pipeline: `laptop(pipeline, argument=value)` returns the record of the run."""
     return Laptop(home, tmp_path)
 
