@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.releases.sequential import FALSE_PROMOTE, FALSE_ROLLBACK, MARGIN, SLOW_MARGIN, Counts, judge, simulate
+from benchmarks.releases.simulation import simulate
+from components.releases.sequential import FALSE_PROMOTE, FALSE_ROLLBACK, MARGIN, SLOW_MARGIN, Counts, judge
 
 
 @pytest.mark.parametrize("rates", [(0.0, 0.0), (0.002, 0.01), (0.01, 0.02), (0.05, 0.05)])
