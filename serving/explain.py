@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 import random
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import orjson
 
+from serving import shapley
+from serving.bundle import TABLE
 from serving.errors import invalid
 from serving.inference import Engine
 from serving.message import Request, Response
@@ -54,6 +56,8 @@ class Explainer:
         self.options = options
         self.engine = engine
         self.background = array("d", [background_value(column, predictor) for column in predictor.schema.columns])
+        self._read = False
+        self._sum: shapley.Folded | None = None
 
     async def explain(self, request: Request) -> Response:
         """Return contributions per feature for each row of a V1 request."""
@@ -100,15 +104,31 @@ class Explainer:
         scores = self.predictor.score(row, 1).tolist()
         label = self.predictor.labels(scores)[0]
         position = self.predictor.classes.index(self._explained_class(label)) if self.predictor.classes else 0
-        game = Game(self.predictor, self.background, row, position)
+        game = Game(self.predictor, self.background, row, position, self._folded)
         return label, game.solve()
+
+    def _folded(self) -> shapley.Folded | None:
+        """Return the sum that the bundle's table computes, read when it is first needed."""
+        if not self._read:
+            path = self.predictor.bundle.path(TABLE)
+            self._sum = shapley.load(path.read_bytes()) if path else None
+            self._read = True
+        return self._sum
 
 
 class Game:
     """The cooperative game of one row: a coalition is the set of features that have the row's values."""
 
-    def __init__(self, predictor: Predictor, background: array[float], row: array[float], position: int) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        background: array[float],
+        row: array[float],
+        position: int,
+        folded: Callable[[], shapley.Folded | None] = lambda: None,
+    ) -> None:
         self._predictor = predictor
+        self._folded = folded
         self._background = background
         self._row = row
         self._position = position
@@ -123,7 +143,7 @@ class Game:
         """Return the contributions by the best method this game allows."""
         if len(self._active) <= EXACT_FEATURES:
             return self._exact()
-        return self._additive() or self._sampled()
+        return self._additive() or self._summed() or self._sampled()
 
     def _values(self, rows: array[float]) -> Sequence[float]:
         width = self._predictor.width
@@ -189,6 +209,16 @@ class Game:
         name = "log-odds" if self._predictor.classes else self._scale
         found = dict(zip(self._active, up, strict=True))
         return self._explanation("exact Shapley values (the model is additive)", found, base, score, name)
+
+    def _summed(self) -> Explanation | None:
+        """Return the contributions to the sum that the folded model is, None where it is not one."""
+        folded = self._folded()
+        found = folded.explain(self._background, self._row, self._position) if folded else None
+        if folded is None or found is None:
+            return None
+        scale = {shapley.EXPIT: "log-odds", shapley.SOFTMAX: "score before softmax"}.get(folded.link, self._scale)
+        name = "exact Shapley values (tree by tree)"
+        return self._explanation(name, found.contributions, found.base, found.score, scale)
 
     def _link(self, value: float) -> float:
         if not self._predictor.classes:
