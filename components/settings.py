@@ -19,10 +19,11 @@ class Settings:
     Attributes:
         s3_endpoint: URL of the object store; empty means AWS.
         datasets_bucket: Where data sets are kept by their hash; empty keeps them with the run only.
+        manifests: Folder of rendered manifests, `<environment>.yaml`; None uses those of this checkout.
         mirror: Folder that holds data files by name, for machines that reach no network; None uses the URLs.
         home: Folder of the laptop's state (`.headrace`).
         code_version: Git commit or release of the running code, for provenance.
-        server_url: Base URL of the laptop's server, for its curl lines.
+        in_cluster: Whether this is a step in a pod of Kubeflow Pipelines.
     """
 
     s3_endpoint: str
@@ -33,11 +34,13 @@ class Settings:
     datasets_bucket: str
     artifacts_bucket: str
     tracking_uri: str
+    manifests: Path | None
     mirror: Path | None
     home: Path
     code_version: str
     http_port: int
     grpc_port: int
+    in_cluster: bool = False
 
 
 class SettingsError(ValueError):
@@ -51,7 +54,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         SettingsError: A variable has an unusable value.
     """
     home = Path(environment.get("HEADRACE_HOME", ".headrace")).absolute()
-    mirror = environment.get("HEADRACE_MIRROR", "")
+    mirror, manifests = environment.get("HEADRACE_MIRROR", ""), environment.get("HEADRACE_MANIFESTS", "")
     return Settings(
         s3_endpoint=environment.get("AWS_ENDPOINT_URL", ""),
         s3_access_key=environment.get("AWS_ACCESS_KEY_ID", ""),
@@ -61,11 +64,13 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         datasets_bucket=environment.get("HEADRACE_DATASETS_BUCKET", "datasets"),
         artifacts_bucket=environment.get("HEADRACE_ARTIFACTS_BUCKET", "artifacts"),
         tracking_uri=environment.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
+        manifests=Path(manifests).expanduser() if manifests else None,
         mirror=Path(mirror).expanduser() if mirror else None,
         home=home,
         code_version=environment.get("HEADRACE_CODE_VERSION", "unknown"),
         http_port=_port(environment, "HEADRACE_HTTP_PORT", 8080),
         grpc_port=_port(environment, "HEADRACE_GRPC_PORT", 8081),
+        in_cluster="KFP_POD_NAME" in environment,
     )
 
 

@@ -7,6 +7,7 @@ a release has been verified.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from components.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 RUN_TAG = "headrace.run"
@@ -76,7 +79,7 @@ def experiment(settings: Settings, model: str) -> str:
 
 @contextlib.contextmanager
 def candidate_run(settings: Settings, model: str, candidate: str, dataset_version: str) -> Iterator[str]:
-    """Open the MLflow run of one candidate's training; inside, `mlflow.log_*` writes to it.
+    """Open the MLflow run of one candidate's training, KFP's own or a new one; inside, `mlflow.log_*` writes to it.
 
     Yields:
         The run id.
@@ -84,33 +87,54 @@ def candidate_run(settings: Settings, model: str, candidate: str, dataset_versio
     import mlflow
 
     tags = {CANDIDATE_TAG: candidate, DATASET_TAG: dataset_version, "headrace.code": settings.code_version}
-    identifier = experiment(settings, model)
-    with mlflow.start_run(experiment_id=identifier, run_name=candidate, tags=tags) as active:
+    identifier, given = experiment(settings, model), _injected(settings)
+    with mlflow.start_run(run_id=given, experiment_id=identifier, run_name=candidate, tags=tags) as active:
         yield str(active.info.run_id)
 
 
 @contextlib.contextmanager
 def parent_run(settings: Settings, model: str, run: str) -> Iterator[str]:
-    """Open the MLflow run of a whole pipeline run: the one KFP's plugin injected, one found by tag, or a new one.
+    """Open the MLflow run of a whole pipeline run: the one KFP's plugin made, one found by tag, or a new one.
 
     Args:
         run: The pipeline's run id; the same id always leads to the same MLflow run.
     """
-    import os
-
     import mlflow
 
-    store = client(settings)
-    injected = os.environ.get("MLFLOW_RUN_ID")
-    identifier = experiment(settings, model)
-    found = None if injected else _find(store, identifier, run)
-    if injected or found:
-        with mlflow.start_run(run_id=injected or found) as active:
+    identifier, given = experiment(settings, model), _injected(settings)
+    found = _top(settings, given) if given else _find(client(settings), identifier, run)
+    if found:
+        with mlflow.start_run(run_id=found) as active:
             mlflow.set_tag(RUN_TAG, run)
             yield str(active.info.run_id)
         return
     with mlflow.start_run(experiment_id=identifier, run_name=run, tags={RUN_TAG: run}) as active:
         yield str(active.info.run_id)
+
+
+def _injected(settings: Settings) -> str | None:
+    """Return the run that KFP's plugin made for this step; None without one, or when another MLflow has it."""
+    import os
+
+    from mlflow.exceptions import MlflowException
+
+    given = os.environ.pop("MLFLOW_RUN_ID", None)  # mlflow would take it up by itself, wherever it is
+    if not given:
+        return None
+    try:
+        client(settings).get_run(given)
+    except MlflowException as error:
+        logger.warning("KFP's MLflow run %s is not used: %s has no such run (%s)", given, settings.tracking_uri, error)
+        return None
+    return given
+
+
+def _top(settings: Settings, run: str) -> str:
+    """Return the run that a run stands below, whatever is between: KFP's plugin makes one for each step."""
+    store = client(settings)
+    while above := store.get_run(run).data.tags.get(PARENT_TAG):
+        run = above
+    return run
 
 
 def adopt(settings: Settings, parent: str, children: Iterable[str]) -> None:

@@ -82,15 +82,11 @@ def _run(options: argparse.Namespace, home: Path) -> int:
 
 
 def _compile(options: argparse.Namespace, home: Path) -> int:
-    from components import use_cases
-    from pipelines.compiling import FOLDER, compile_all
+    from pipelines import compiling
 
-    for name in options.use_case:
-        if name not in use_cases.names():
-            raise InputError(f"unknown use case {name!r}: choose one of {', '.join(use_cases.names())}")
-    for path in compile_all(options.output or FOLDER, options.use_case or None):
-        if not options.quiet:
-            print(path)
+    path = compiling.write(options.output or compiling.FOLDER)
+    if not options.quiet:
+        print(path)
     return 0
 
 
@@ -175,10 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_run(verbs)
-    made = verbs.add_parser("compile", help="write pipelines/compiled/<use case>.yaml, the files a cluster takes")
-    made.add_argument("use_case", nargs="*", metavar="USE_CASE", help="only these; all when none is named")
+    made = verbs.add_parser("compile", help="write pipelines/compiled/training.yaml, the file a cluster takes")
     made.add_argument("--output", type=Path, metavar="DIR", help="another folder")
-    made.add_argument("--quiet", action="store_true", help="do not name the files")
+    made.add_argument("--quiet", action="store_true", help="do not name the file")
     made.set_defaults(verb=_compile)
     crs.add_options(made)
     checked = verbs.add_parser("validate", help="say what a cluster would refuse in a compiled file, offline")

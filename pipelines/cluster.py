@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.errors import InputError
+from components.releases import ReleaseError
 from pipelines.kfpserver import logs, orders, runs, schedules, triggers, uploads
 from pipelines.kfpserver.connection import Access, KfpError, Pace, Server, connect
 from pipelines.kfpserver.runs import RunState
@@ -83,7 +84,7 @@ def _told(verb: Verb, options: argparse.Namespace, home: Path) -> int:
 def _add_submit(verbs: Verbs[argparse.ArgumentParser]) -> None:
     submit = verbs.add_parser(
         "submit",
-        help="run the pipeline of a use case on a KFP server",
+        help="run the training pipeline for a use case on a KFP server",
         description="Upload the pipeline if its content is new there, start a run, and follow it to its end.",
         epilog="examples: submit heart --host http://localhost:8888 · submit csv --source s3://data/churn.csv "
         "--target left --model churn --no-follow",
@@ -277,12 +278,21 @@ def _logs(options: argparse.Namespace, home: Path) -> int:
         known = ", ".join(dict.fromkeys(task.name for task in run.tasks)) or "none has started"
         raise InputError(f"run {run.identifier} has no task {options.task!r}: choose one of {known}")
     texts = [logs.of_task(server, run, task) for task in found]
+    why = ""
+    if all(text is None for text in texts):
+        try:
+            texts = [logs.from_cluster(server, run, task) for task in found]
+        except ReleaseError as error:
+            why = f" ({error})"
     for task, text in zip(found, texts, strict=True):
         _say(f"{task.name} {task.state.lower()}{f': {task.error}' if task.error else ''}")
         if text is not None:
             _say(text.rstrip("\n"))
     if all(text is None for text in texts):
-        _say(f"the KFP server has no log of it; from the cluster, while the pods exist: {logs.command(server, run)}")
+        _say(
+            f"neither the KFP server nor the cluster of the kubeconfig has a log of it{why}; while its pods exist: "
+            f"{logs.command(server, run)}"
+        )
         return FAILURE
     return 0
 

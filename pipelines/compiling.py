@@ -1,31 +1,44 @@
-"""From the training graph to the files a cluster takes: one per use case, the same bytes every time."""
+"""From the training graph to the file a cluster takes: one for every use case, the same bytes every time."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
-from components import use_cases
-
 FOLDER = Path(__file__).with_name("compiled")
+TRAINING = FOLDER / "training.yaml"
+"""The committed one."""
 
 
-def compile_all(output: Path = FOLDER, names: Iterable[str] | None = None) -> list[Path]:
-    """Write the compiled pipeline of each use case and return the files."""
-    return [compile_one(name, output) for name in (use_cases.names() if names is None else names)]
-
-
-def compile_one(name: str, output: Path) -> Path:
-    """Write the compiled pipeline of a use case and return its file, which appears only when it is whole."""
+def write(output: Path = FOLDER) -> Path:
+    """Write the compiled pipeline into a folder and return its file, which appears only when it is whole."""
     from kfp import compiler
 
     from pipelines.training import build
 
-    target = output / f"{name}.yaml"
+    target = output / TRAINING.name
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".compile-", dir=output) as folder:
         partial = Path(folder) / target.name
-        compiler.Compiler().compile(build(use_cases.load(name)), str(partial))
+        compiler.Compiler().compile(build(), str(partial))
         partial.replace(target)
     return target
+
+
+def of(use_case: str, home: Path) -> Path:
+    """Return the compiled pipeline for a use case: the committed one, or one made now when that does not list it yet.
+
+    Raises:
+        InputError: There is no such use case, or the committed file is not usable.
+    """
+    from components import use_cases
+    from components.errors import InputError
+    from pipelines import ir
+
+    if use_case not in use_cases.names():
+        raise InputError(f"unknown use case {use_case!r}: choose one of {', '.join(use_cases.names())}")
+    try:
+        known = ir.load(TRAINING).choices("use_case") if TRAINING.is_file() else ()
+    except ir.Unreadable as error:
+        raise InputError(str(error)) from error
+    return TRAINING if use_case in known else write(home.absolute() / "compiled")

@@ -1,4 +1,4 @@
-"""Compiled pipelines as Kubernetes objects, for a KFP that keeps its pipelines there and for GitOps.
+"""The compiled pipeline as Kubernetes objects, for a KFP that keeps its pipelines there and for GitOps.
 
 A `PipelineVersion` cannot be changed, so its name carries the digest of its content: the same name that `submit` gives
 it, so that the two ways do not upload a version twice.
@@ -51,27 +51,23 @@ def add_options(compile_verb: argparse.ArgumentParser) -> None:
 
 
 def _write(options: argparse.Namespace, home: Path) -> int:
-    """Write the objects of use cases: one file each below --output, else all on the output for `kubectl apply -f -`."""
+    """Write the objects into a file below --output, else on the output for `kubectl apply -f -`."""
     import yaml
 
-    from components import use_cases
-    from pipelines.compiling import compile_all
+    from pipelines import compiling
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    for name in options.use_case:
-        if name not in use_cases.names():
-            raise InputError(f"unknown use case {name!r}: choose one of {', '.join(use_cases.names())}")
-    for path in compile_all(home / "compiled", options.use_case or None):
-        text = yaml.dump_all(
-            objects(path, options.namespace), Dumper=dumper, sort_keys=False, explicit_start=True, width=120
-        )
-        if options.output is None:
-            sys.stdout.write(text)
-            continue
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / path.name).write_text(text)
-        if not options.quiet:
-            sys.stdout.write(f"{options.output / path.name}\n")
+    path = compiling.write(home / "compiled")
+    text = yaml.dump_all(
+        objects(path, options.namespace), Dumper=dumper, sort_keys=False, explicit_start=True, width=120
+    )
+    if options.output is None:
+        sys.stdout.write(text)
+        return 0
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / path.name).write_text(text)
+    if not options.quiet:
+        sys.stdout.write(f"{options.output / path.name}\n")
     return 0
 
 

@@ -37,6 +37,18 @@ class Compiled:
         """Return the executor of a component that is no graph."""
         return self.executors[self.components[component].executor_label]
 
+    def choices(self, parameter: str) -> tuple[Any, ...]:
+        """Return the only values that a parameter of the pipeline takes; empty when it takes any, or is none."""
+        declared = self.spec.root.input_definitions.parameters
+        return choices(declared[parameter]) if parameter in declared else ()
+
+
+def choices(spec: Any) -> tuple[Any, ...]:
+    """Return the literals of a `ParameterSpec` message."""
+    from pipelines.local.values import from_protobuf
+
+    return tuple(from_protobuf(value) for value in spec.literals)
+
 
 def load(path: Path) -> Compiled:
     """Return a compiled pipeline; unknown fields are errors.

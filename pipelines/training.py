@@ -8,14 +8,17 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components import use_cases
 from components.deploy.component import deploy
+from components.deploy.step import DEFAULT
 from components.evaluate.component import evaluate
 from components.ingest.component import ingest
 from components.profile.component import profile
 from components.refuse.component import refuse
 from components.register.component import register
+from components.releases import LAPTOP
+from components.releases.plans import environments
 from components.train.component import train
-from components.use_cases import UseCase
 from components.validate.component import validate
 
 CONFIG = "headrace"
@@ -33,6 +36,15 @@ CONFIG_KEYS = (
 )
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PARALLEL_CANDIDATES = 2
+SEED = 42
+NAME = "headrace-training"
+DESCRIPTION = "From a table to a released model: ingest, validate, profile, train, evaluate, register, deploy."
+CHOICES = {
+    "use_case": use_cases.names(),
+    "environment": (*environments(), LAPTOP),
+    "strategy": (DEFAULT, "canary", "rolling"),
+}
+"""Parameter -> the only values it takes: a list to choose from in the KFP UI, which cannot show an empty one."""
 
 
 @dataclass(frozen=True)
@@ -68,57 +80,69 @@ NEEDS = {
 }
 
 
-def build(use_case: UseCase) -> Any:
-    """Return the training pipeline with the defaults of a use case."""
+def build() -> Any:
+    """Return the training pipeline; the values that CHOICES lists are the only ones it takes."""
+    made = dsl.pipeline(name=NAME, description=DESCRIPTION)(training)
+    for name, choices in CHOICES.items():
+        # KFP 2.17 has such lists in its format, its server and its UI, and only its SDK lacks a way to write one.
+        literals = made.pipeline_spec.root.input_definitions.parameters[name].literals
+        for choice in choices:
+            literals.add(string_value=choice)
+    return made
 
-    def training(
-        source: str = "",
-        target: str = "",
-        use_case: str = use_case.name,
-        overrides: str = "{}",
-        model: str = "",
-        candidates: list = [candidate.name for candidate in use_case.candidates],  # type: ignore[type-arg]  # noqa: B006
-        environment: str = "production",
-        strategy: str = "",
-        seed: int = use_case.seed,
-    ) -> None:
-        """Train, judge and release.
 
-        Args:
-            source: Where the data is (URL, s3:// address or path); empty takes the use case's own.
-            target: Column to predict; empty takes the use case's own.
-            use_case: Name of the use case - a file of components/use_cases.
-            overrides: JSON object that replaces inferred properties of columns.
-            model: Name under which the winner is registered and served; empty takes the use case's, or the file's.
-            candidates: Which of the use case's models to fit.
-            environment: Where an accepted winner is released - production, local, or laptop.
-            strategy: How traffic moves - canary or rolling; empty takes what the environment says.
-            seed: Seed of the split, the search and the models.
-        """
-        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        ingested = ingest(use_case=use_case, source=source, target=target, overrides=overrides, model=model, seed=seed)
-        data = ingested.outputs["data"]
-        validated = validate(data=data)
-        profiled = profile(data=data)
-        with dsl.ParallelFor(items=candidates, parallelism=PARALLEL_CANDIDATES, name="candidates") as candidate:
-            trained = train(data=data, candidate=candidate, seed=seed).after(validated)
-        judged = evaluate(data=data, bundles=dsl.Collected(trained.outputs["bundle"]), run=run)
-        with dsl.If(judged.outputs["Output"] == True, name="accepted"):  # noqa: E712 - it builds a condition
-            registered = register(winner=judged.outputs["winner"], run=run)
-            released = deploy(
-                model=registered.outputs["model"],
-                version=registered.outputs["version"],
-                environment=environment,
-                strategy=strategy,
-            )
-        with dsl.Else(name="refused"):
-            refused = refuse(data=data, run=run)
-        for task in (ingested, validated, profiled, trained, judged, registered, released, refused):
-            _provide(task)
+def training(
+    use_case: str = "heart",
+    source: str = "",
+    target: str = "",
+    overrides: str = "{}",
+    model: str = "",
+    candidates: list[str] = [],  # noqa: B006 - KFP reads it, nobody writes to it
+    environment: str = "production",
+    strategy: str = DEFAULT,
+    seed: int = SEED,
+) -> None:
+    """Train, judge and release.
 
-    if not use_case.columns and training.__defaults__:
-        training.__defaults__ = training.__defaults__[2:]  # the person has to say which file and which column
-    return dsl.pipeline(name=use_case.name, description=f"{use_case.title}. {use_case.description}")(training)
+    Args:
+        use_case: What is predicted from which data; csv is a table of your own, which needs a source and a target.
+        source: Where the data is, a URL or an s3:// address; empty takes the use case's own.
+        target: Column to predict; empty takes the use case's own.
+        overrides: JSON object that replaces inferred properties of columns (csv only).
+        model: Name under which the winner is registered and served; empty takes the use case's, or the file's.
+        candidates: Which of the use case's models to fit, a list of names; empty fits all.
+        environment: Where an accepted winner is released; laptop is for runs without a cluster.
+        strategy: How traffic moves - default takes what the environment says.
+        seed: Seed of the split, the search and the models.
+    """
+    run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    ingested = ingest(
+        use_case=use_case,
+        source=source,
+        target=target,
+        overrides=overrides,
+        model=model,
+        candidates=candidates,
+        seed=seed,
+    )
+    data = ingested.outputs["data"]
+    validated = validate(data=data)
+    profiled = profile(data=data)
+    with dsl.ParallelFor(items=ingested.outputs["Output"], parallelism=PARALLEL_CANDIDATES, name="candidates") as one:
+        trained = train(data=data, candidate=one, seed=seed).after(validated)
+    judged = evaluate(data=data, bundles=dsl.Collected(trained.outputs["bundle"]), run=run)
+    with dsl.If(judged.outputs["Output"] == True, name="accepted"):  # noqa: E712 - it builds a condition
+        registered = register(winner=judged.outputs["winner"], run=run)
+        released = deploy(
+            model=registered.outputs["model"],
+            version=registered.outputs["version"],
+            environment=environment,
+            strategy=strategy,
+        )
+    with dsl.Else(name="refused"):
+        refused = refuse(data=data, run=run)
+    for task in (ingested, validated, profiled, trained, judged, registered, released, refused):
+        _provide(task)
 
 
 def _provide(task: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.local import conditions, graph
+from pipelines.local import conditions, graph, values
 
 if TYPE_CHECKING:
     from pipelines.ir import Compiled
@@ -80,10 +80,15 @@ def _document(compiled: Compiled) -> Iterator[Finding]:
         yield Finding(REFUSED, label, "platform settings of an executor that does not exist")
     for artifact in sorted(compiled.spec.root.input_definitions.artifacts):
         yield Finding(LOCAL, name, f"input artifact {artifact!r}: a laptop run starts from parameters")
-    for parameter in sorted(compiled.spec.root.input_definitions.parameters):
+    for parameter, spec in sorted(compiled.spec.root.input_definitions.parameters.items()):
         if SECRET.search(parameter):
             yield Finding(DIFFERS, name, f"parameter {parameter!r} looks like a credential: the server stores and "
                           "shows parameters in clear; refer to a Secret")  # fmt: skip
+        listed = compiled.choices(parameter)
+        if listed and spec.HasField("default_value") and values.from_protobuf(spec.default_value) not in listed:
+            yield Finding(REFUSED, name, f"parameter {parameter!r} defaults to a value that its list lacks")
+        if "" in listed:
+            yield Finding(DIFFERS, name, f"parameter {parameter!r} lists an empty value, which the UI shows as no choice")
     if len(compiled.spec.SerializeToString()) > 700_000:
         yield Finding(REFUSED, name, "larger than 700 kB, more than a workflow may be")
 

@@ -70,7 +70,7 @@ def compare(title: str, environment: dict[str, str], rounds: int, *arguments: st
 
 
 def compiling(rounds: int) -> None:
-    """Print what compiling all use cases costs."""
+    """Print what compiling costs."""
     found = []
     for _ in range(rounds):
         folder = tempfile.mkdtemp(prefix="headrace-bench-")
@@ -81,7 +81,7 @@ def compiling(rounds: int) -> None:
         after = os.times()
         found.append(after.children_user + after.children_system - before.children_user - before.children_system)
         shutil.rmtree(folder)
-    print(f"\ncompile, all use cases: {statistics.median(found):.2f} s CPU ({min(found):.2f} to {max(found):.2f})")
+    print(f"\ncompile: {statistics.median(found):.2f} s CPU ({min(found):.2f} to {max(found):.2f})")
 
 
 def main() -> None:

@@ -50,11 +50,11 @@ def calls_of_heart(folder: Path, candidates: list[str]) -> None:
 
 
 def compiled(what: str, folder: Path) -> Path:
-    """Return the compiled file: the committed one of heart, or the chain's."""
-    from pipelines.compiling import FOLDER
+    """Return the compiled file: the committed one, which runs heart by default, or the chain's."""
+    from pipelines.compiling import TRAINING
 
     if what == "heart":
-        return FOLDER / "heart.yaml"
+        return TRAINING
     from kfp import compiler, dsl
 
     @dsl.component(base_image="headrace/python:1", packages_to_install=[], install_kfp_package=False)

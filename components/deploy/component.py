@@ -15,7 +15,7 @@ def deploy(model: str, version: str, environment: str, strategy: str) -> NamedTu
         model: Name of the model.
         version: Number of the registered version.
         environment: `laptop`, or an overlay of manifests/.
-        strategy: How the cluster moves traffic; empty takes the environment's.
+        strategy: How the cluster moves traffic; `default` takes the environment's.
 
     Returns:
         The endpoint and a command that asks it for a prediction.

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from components import releases, settings, tracking
-from components.releases import Release, ReleaseError
+from components.errors import InputError
+from components.releases import LAPTOP, Release, ReleaseError
+
+DEFAULT = "default"
+"""The strategy that the environment's manifest names."""
 
 
-def deploy(model: str, version: str, environment: str, strategy: str = "") -> Release:
+def deploy(model: str, version: str, environment: str, strategy: str = DEFAULT) -> Release:
     """Return a verified release whose version is now the champion.
 
     Running it again after a crash finishes the job: a version that serves already is only verified.
 
+    Args:
+        strategy: `canary`, `rolling`, or `default`.
+
     Raises:
+        InputError: A pod was asked to release to the laptop.
         ReleaseError: The version was not accepted; the champion serves as before and the reasons are on the version.
     """
     known = settings.read()
+    if environment == LAPTOP and known.in_cluster:
+        raise InputError(
+            f"environment {LAPTOP!r} is for runs on a laptop, and this one is in a cluster: choose another environment"
+        )
     try:
-        released = releases.release(known, model, version, environment, strategy)
+        released = releases.release(known, model, version, environment, "" if strategy == DEFAULT else strategy)
     except ReleaseError as error:
         tracking.tag_version(known, model, version, _tags(environment, "refused", str(error)))
         raise

@@ -7,9 +7,16 @@ from components.images import component
 
 @component("ingest")
 def ingest(
-    data: Output[Dataset], use_case: str, source: str, target: str, overrides: str, model: str, seed: int
-) -> str:
-    """Fetch the source, clean it, split it and store it under its hash.
+    data: Output[Dataset],
+    use_case: str,
+    source: str,
+    target: str,
+    overrides: str,
+    model: str,
+    candidates: list[str],
+    seed: int,
+) -> list[str]:
+    """Fetch the source, clean it, split it and store it under its hash, which is the version in its metadata.
 
     Args:
         data: The data set folder.
@@ -18,13 +25,17 @@ def ingest(
         target: Column to predict, when not the use case's.
         overrides: JSON object of inferred properties to replace.
         model: Name of the model; empty takes the use case's.
+        candidates: Names of the models to fit; empty takes all of the use case.
         seed: Seed of the split.
 
     Returns:
-        The version of the data set: its hash.
+        The names of the models to fit.
     """
     from pathlib import Path
 
+    from components.ingest.step import candidates as choose
     from components.ingest.step import ingest as run
 
-    return run(Path(data.path), use_case, source, target, overrides, model, int(seed))
+    chosen = choose(use_case, candidates)
+    data.metadata["version"] = run(Path(data.path), use_case, source, target, overrides, model, int(seed))
+    return chosen

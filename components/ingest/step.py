@@ -34,6 +34,15 @@ log = logging.getLogger(__name__)
 NAME = re.compile(r"[a-z][a-z0-9]*")
 
 
+def candidates(use_case: str, names: list[str]) -> list[str]:
+    """Return the candidates of a use case that a run fits: those named, or all when none is.
+
+    Raises:
+        InputError: There is no such use case, or no such candidate of it.
+    """
+    return use_cases.load(use_case).chosen(names)
+
+
 def ingest(
     output: Path,
     use_case: str,
@@ -84,8 +93,12 @@ def _chosen(case: UseCase, source: str, target: str, text: str) -> Overrides:
             raise InputError(f"{case.name} predicts {case.target!r}, not {target!r}: leave the target empty")
         if chosen != overrides.Overrides():
             raise InputError(f"{case.name} declares its columns itself: overrides are for the use case csv")
-    elif not source:
-        raise InputError(f"{case.name} needs a source (CSV=...): a path, an s3:// or an https:// address")
+    elif not (source and target):
+        lacking = "a source" if target else "a target" if source else "a source and a target"
+        raise InputError(
+            f"{case.name} needs {lacking}: the source (CSV=...) is a path on a laptop, an s3:// or https:// address "
+            "anywhere; the target (TARGET=...) is the column to predict"
+        )
     return chosen
 
 

@@ -10,11 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.errors import InputError
 from serving.schema import Kind, Label, Schema, Task
 
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
+
+OWN_DATA = "csv"
+"""The use case of a table that a person names: it has neither a source nor a target of its own."""
 
 
 @dataclass(frozen=True)
@@ -121,20 +125,27 @@ class UseCase:
     target_unit: str = ""
     target_description: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 42
 
     def candidate(self, name: str) -> Candidate:
         """Return one of the candidates.
 
         Raises:
-            ValueError: No candidate has this name.
+            InputError: No candidate has this name.
         """
         for candidate in self.candidates:
             if candidate.name == name:
                 return candidate
-        raise ValueError(
+        raise InputError(
             f"unknown candidate {name!r} of {self.name}: choose one of {', '.join(c.name for c in self.candidates)}"
         )
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Return the names of the candidates to fit: those given, each once, or all when none is.
+
+        Raises:
+            InputError: No candidate has one of these names.
+        """
+        return [self.candidate(name).name for name in dict.fromkeys(names)] or [one.name for one in self.candidates]
 
 
 @cache
@@ -147,10 +158,10 @@ def load(name: str) -> UseCase:
     """Return the use case of a name.
 
     Raises:
-        ValueError: There is no such use case.
+        InputError: There is no such use case.
     """
     if name not in names():
-        raise ValueError(f"unknown use case {name!r}: choose one of {', '.join(names())}")
+        raise InputError(f"unknown use case {name!r}: choose one of {', '.join(names())}")
     use_case = importlib.import_module(f"{__name__}.{name}").USE_CASE
     assert isinstance(use_case, UseCase)
     return use_case

@@ -12,6 +12,7 @@ from typing import Any
 
 from components import use_cases
 from components.errors import InputError
+from components.releases import LAPTOP
 from pipelines import compiling, ir, validation
 from pipelines.local import graph
 
@@ -35,8 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="name to register and serve under")
     parser.add_argument("--override", metavar="JSON", help="replace inferred properties of columns")
     parser.add_argument("--candidate", action="append", metavar="NAME", help="fit only this one; may be repeated")
-    parser.add_argument("--environment", metavar="NAME", help="where an accepted winner goes: production or local")
-    parser.add_argument("--strategy", metavar="NAME", help="how traffic moves: canary or rolling")
+    parser.add_argument("--environment", metavar="NAME", help="where an accepted winner goes [production]")
+    parser.add_argument("--strategy", metavar="NAME", help="how traffic moves: canary or rolling [as it says]")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the split, the search and the models")
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="any parameter by its name"
@@ -50,11 +51,8 @@ def pipeline(options: argparse.Namespace, home: Path) -> Path:
     Raises:
         InputError: There is no such use case, or the file is not usable.
     """
-    if options.use_case not in use_cases.names():
-        raise InputError(f"unknown use case {options.use_case!r}: choose one of {', '.join(use_cases.names())}")
-    path = options.pipeline or compiling.FOLDER / f"{options.use_case}.yaml"
-    if options.pipeline is None and not path.is_file():
-        path = compiling.compile_one(options.use_case, home / "compiled")
+    committed = compiling.of(options.use_case, home)
+    path = options.pipeline or committed
     try:
         findings = validation.check(ir.load(path))
     except ir.Unreadable as error:
@@ -66,15 +64,17 @@ def pipeline(options: argparse.Namespace, home: Path) -> Path:
 
 
 def parameters(options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Return the arguments that differ from the defaults of a compiled file, typed as it declares them.
+    """Return the use case and the arguments that were given, typed as a compiled file declares them.
 
     Raises:
-        InputError: One is unknown, of another type, or points to where no pod can read.
+        InputError: One is unknown, of another type, none of those to choose from, or out of reach for a pod.
     """
     root = ir.load(path).spec.root
     given = {name: getattr(options, option) for name, option in OPTIONS.items() if getattr(options, option) is not None}
     given.update(_free(options.parameter, root))
-    if not use_cases.load(options.use_case).columns and not (given.get("source") and given.get("target")):
+    if given.setdefault("use_case", options.use_case) != options.use_case:
+        raise InputError(f"--parameter use_case={given['use_case']}: name the use case once, after the verb")
+    if options.use_case == use_cases.OWN_DATA and not (given.get("source") and given.get("target")):
         raise InputError(
             f"{options.use_case} needs to know what to predict from which data: give --source and --target"
         )
@@ -109,15 +109,13 @@ def _is_text(spec: Any) -> bool:
 
 
 def _check(use_case: str, whole: dict[str, Any]) -> None:
-    case = use_cases.load(use_case)
+    if whole.get("environment") == LAPTOP:
+        raise InputError(f"--environment {LAPTOP}: a pod cannot release to a laptop; choose another environment")
     source = str(whole.get("source") or "")
     if source and "://" not in source and not source.startswith("package:"):
         raise InputError(f"--source {source}: a pod cannot read this machine's files; give a URL or an s3:// address")
-    for candidate in whole.get("candidates") or []:
-        try:
-            case.candidate(candidate)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+    if whole.get("candidates"):
+        use_cases.load(use_case).chosen(whole["candidates"])
     try:
         if isinstance(json.loads(whole.get("overrides") or "{}"), dict):
             return

@@ -30,13 +30,13 @@ class TaskState:
 
     Attributes:
         name: Of the task in the graph; several rounds of a loop are numbered from 0.
-        pods: What the server knows of the pods behind it.
+        nodes: Ids of the workflow's nodes right below it: of its attempts, or of what leads to them.
     """
 
     name: str
     state: str
     error: str = ""
-    pods: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -261,13 +261,18 @@ def state_of(run: Any, names: Collection[str]) -> RunState:
         schedule=run.recurring_run_id or "",
         created=run.created_at,
         finished=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
-        tasks=_tasks(details, names),
+        tasks=_tasks(details, names, "SKIPPED" if run.state in ENDED else "PENDING"),
     )
 
 
-def _tasks(details: list[Any], names: Collection[str]) -> tuple[TaskState, ...]:
+def _tasks(details: list[Any], names: Collection[str], stateless: str) -> tuple[TaskState, ...]:
+    """Return the tasks among the nodes of a workflow, in the order in which they began.
+
+    Args:
+        stateless: State of those that have none: not yet, or left out because something before them failed.
+    """
     wanted = [detail for detail in details if _is_task(detail.display_name or "", names)]
-    wanted.sort(key=lambda detail: (detail.create_time or datetime.min.replace(tzinfo=UTC), detail.display_name))
+    wanted.sort(key=lambda detail: (_begun(detail), detail.display_name))
     counts: dict[str, int] = {}
     for detail in wanted:
         counts[detail.display_name] = counts.get(detail.display_name, 0) + 1
@@ -276,22 +281,28 @@ def _tasks(details: list[Any], names: Collection[str]) -> tuple[TaskState, ...]:
     for detail in wanted:
         name = detail.display_name
         number = seen[name] = seen.get(name, -1) + 1
-        pods = [child.pod_name for child in detail.child_tasks or [] if child.pod_name]
+        below = [child.pod_name for child in detail.child_tasks or [] if child.pod_name]  # node ids, whatever the name
         found.append(
             TaskState(
                 f"{name}[{number}]" if counts[name] > 1 else name,
-                detail.state or "PENDING",
+                detail.state if detail.state not in (None, "", "RUNTIME_STATE_UNSPECIFIED") else stateless,
                 _error(detail),
-                tuple(dict.fromkeys([*([detail.pod_name] if detail.pod_name else []), *pods])),
+                tuple(dict.fromkeys(below)),
             )
         )
     return tuple(found)
 
 
+def _begun(detail: Any) -> datetime:
+    """Return when a task began; KFP gives all of a run the run's own time of creation."""
+    found = detail.start_time or detail.create_time
+    return found if found is not None and found.year > 1970 else datetime.max.replace(tzinfo=UTC)
+
+
 def _is_task(name: str, names: Collection[str]) -> bool:
     if names:
         return name in names
-    return bool(name) and not name.endswith("-driver") and not name.startswith(INNER)
+    return bool(name) and not name.endswith((")", "-driver")) and not name.startswith(INNER)
 
 
 def _error(item: Any) -> str:

@@ -1,4 +1,4 @@
-"""Pipelines on a KFP server: one per use case, with one version per content, named after its digest."""
+"""Pipelines on a KFP server: one for all use cases, with one version per content, named after its digest."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from components import use_cases
 from components.errors import InputError
 from pipelines import compiling, ir
-from pipelines.local import record, values
+from pipelines.local import record
 from pipelines.local.record import Run
 from pipelines.local.run import WORKERS, Order
 
@@ -45,22 +44,21 @@ def order(wanted: Wanted, home: Path) -> Order:
         raise InputError(f"--workers {wanted.workers}: expected 1 or more")
     earlier = _earlier(home, wanted) if wanted.resume is not None else None
     name = wanted.use_case or (str(earlier.arguments["use_case"]) if earlier else "heart")
-    compiled = _pipeline(name, home)
-    given: dict[str, Any] = dict(earlier.arguments) if earlier else {"environment": ENVIRONMENT}
+    compiled = ir.load(compiling.of(name, home))
+    given: dict[str, Any] = dict(earlier.arguments) if earlier else {"use_case": name, "environment": ENVIRONMENT}
     typed = {
         "source": _absolute(wanted.source) if wanted.source is not None else None,
         "target": wanted.target,
         "model": wanted.model,
         "overrides": _checked_json(wanted.overrides) if wanted.overrides is not None else None,
-        "candidates": _checked_candidates(wanted.candidates, compiled) if wanted.candidates else None,
+        "candidates": use_cases.load(name).chosen(wanted.candidates) if wanted.candidates else None,
         "seed": wanted.seed,
     }
     given.update({key: value for key, value in typed.items() if value is not None})
-    required = (key for key, spec in _parameters(compiled).items() if not spec.is_optional)
-    lacking = sorted(key for key in required if not given.get(key))
+    lacking = [key for key in ("source", "target") if name == use_cases.OWN_DATA and not given.get(key)]
     if lacking:
         raise InputError(f"{name} needs {' and '.join(lacking)}: give --csv FILE --target COLUMN")
-    return Order(compiled, given, home, wanted.workers, earlier)
+    return Order(compiled, given, home, wanted.workers, earlier, name)
 
 
 def find(home: Path, identifier: str, use_case: str | None = None) -> Run:
@@ -91,19 +89,6 @@ def _earlier(home: Path, wanted: Wanted) -> Run:
     return run
 
 
-def _checked_candidates(names: tuple[str, ...], compiled: ir.Compiled) -> list[str]:
-    known = values.from_protobuf(_parameters(compiled)["candidates"].default_value)
-    for name in names:
-        if name not in known:
-            raise InputError(f"unknown candidate {name!r} of {compiled.name}: choose one of {', '.join(known)}")
-    return list(dict.fromkeys(names))
-
-
-def _parameters(compiled: ir.Compiled) -> Mapping[str, Any]:
-    parameters: Mapping[str, Any] = compiled.spec.root.input_definitions.parameters
-    return parameters
-
-
 def _checked_json(text: str) -> str:
     try:
         if isinstance(json.loads(text), dict):
@@ -121,17 +106,3 @@ def _absolute(source: str) -> str:
     if not path.is_file():
         raise InputError(f"{source}: there is no such file; give a path, a URL or an s3:// address")
     return str(path)
-
-
-def _pipeline(name: str, home: Path) -> ir.Compiled:
-    """Return the compiled pipeline of a use case; one without a committed file, such as a new one, is compiled now.
-
-    The use case itself is not loaded: that would load scikit-learn, which only steps need.
-    """
-    if name not in use_cases.names():
-        raise InputError(f"unknown use case {name!r}: choose one of {', '.join(use_cases.names())}")
-    committed = compiling.FOLDER / f"{name}.yaml"
-    try:
-        return ir.load(committed if committed.is_file() else compiling.compile_one(name, home.absolute() / "compiled"))
-    except ir.Unreadable as error:
-        raise InputError(str(error)) from error

@@ -56,7 +56,7 @@ def typed(name: str, spec: Any, value: Any) -> Any:
     """Return a value as its declared type has it, canonical.
 
     Raises:
-        GraphError: It is of another type.
+        GraphError: It is of another type, or none of the values that the parameter lists.
     """
     if value is None:
         return None
@@ -72,6 +72,9 @@ def typed(name: str, spec: Any, value: Any) -> Any:
     }
     if not accepted.get(kind, True):
         raise GraphError(f"parameter {name!r} is {value!r}, expected {kind.lower().replace('number_', '')}")
+    listed = [values.from_protobuf(literal) for literal in spec.literals]
+    if listed and value not in listed:
+        raise GraphError(f"parameter {name!r} is {value!r}, expected one of {', '.join(map(str, listed))}")
     return value
 
 

@@ -71,7 +71,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Run:
-    """A run and its tasks, by path."""
+    """A run and its tasks, by path.
+
+    Attributes:
+        pipeline: Its use case, or the name of another pipeline.
+    """
 
     identifier: str
     pipeline: str

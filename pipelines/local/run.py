@@ -44,6 +44,7 @@ class Order:
 
     Attributes:
         resume: A run to go on with; its finished tasks are kept where nothing has changed.
+        name: What the run is called, such as its use case; empty takes the pipeline's name.
     """
 
     compiled: ir.Compiled
@@ -51,6 +52,7 @@ class Order:
     home: Path
     workers: int = WORKERS
     resume: Run | None = None
+    name: str = ""
 
 
 def run(order: Order, show: Plain | Rich) -> Run:
@@ -64,7 +66,7 @@ def run(order: Order, show: Plain | Rich) -> Run:
     seams.check()
     compiled = order.compiled
     _check(order)
-    identifier = order.resume.identifier if order.resume else _identifier(compiled.name)
+    identifier = order.resume.identifier if order.resume else _identifier(order.name or compiled.name)
     folder = order.home.absolute() / "runs" / identifier
     codes = _codes(compiled)
     with interruptible(), lock.exclusive(order.home, identifier):
@@ -148,13 +150,14 @@ def _check(order: Order) -> None:
 
 
 def _begin(order: Order, compiled: ir.Compiled, identifier: str, folder: Path, version: str) -> Run:
+    arguments = graph.defaults(compiled.spec.root, order.arguments)
     if order.resume is not None:
-        return replace(order.resume, status=record.RUNNING, error="", code=version, folder=folder)
+        return replace(order.resume, arguments=arguments, status=record.RUNNING, error="", code=version, folder=folder)
     return Run(
         identifier=identifier,
-        pipeline=compiled.name,
+        pipeline=order.name or compiled.name,
         folder=folder,
-        arguments=graph.defaults(compiled.spec.root, order.arguments),
+        arguments=arguments,
         status=record.RUNNING,
         started=record.now(),
         code=version,

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from components import use_cases
+from components.releases import LAPTOP, plans
 from pipelines import ir, validation
-from pipelines.compiling import FOLDER
+from pipelines.compiling import FOLDER, TRAINING
 
 PROJECT = Path(__file__).parents[2]
 
@@ -33,20 +32,42 @@ def test_compiles_to_the_committed_bytes_whatever_the_hash_seed(tmp_path: Path) 
     assert first == {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.yaml"))}, "run make golden"
 
 
-@pytest.mark.parametrize("name", use_cases.names())
-def test_every_use_case_compiles_to_a_file_a_cluster_takes(name: str) -> None:
-    pipeline = ir.load(FOLDER / f"{name}.yaml")
+def test_the_file_is_one_a_cluster_takes_and_a_person_can_fill_in() -> None:
+    pipeline = ir.load(TRAINING)
 
     assert [found for found in validation.check(pipeline) if found.level != validation.ADVICE] == []
-    parameters = pipeline.spec.root.input_definitions.parameters
-    assert pipeline.name == name
-    assert all(spec.description for spec in parameters.values())
+    assert pipeline.name == "headrace-training"
     assert pipeline.spec.pipeline_info.description
+    for spec in pipeline.spec.root.input_definitions.parameters.values():
+        assert spec.description
+        assert spec.is_optional
+        assert spec.default_value.WhichOneof("kind")
 
 
-@pytest.mark.parametrize("name", use_cases.names())
-def test_every_task_has_resources_a_time_limit_and_a_user(name: str) -> None:
-    pipeline = ir.load(FOLDER / f"{name}.yaml")
+def test_what_can_be_listed_is_chosen_from_a_list() -> None:
+    pipeline = ir.load(TRAINING)
+
+    assert pipeline.choices("use_case") == use_cases.names()
+    assert set(pipeline.choices("environment")) == {*plans.environments(), LAPTOP}
+    assert pipeline.choices("strategy") == ("default", "canary", "rolling")
+    parameters = pipeline.spec.root.input_definitions.parameters
+    assert {name for name in parameters if pipeline.choices(name)} == {"use_case", "environment", "strategy"}
+    # The UI shows a list as not chosen when it is about an empty value or one that it lacks.
+    for name, spec in parameters.items():
+        assert not spec.literals or spec.default_value.string_value in pipeline.choices(name)
+        assert "" not in pipeline.choices(name)
+
+
+def test_the_loop_runs_over_what_ingest_chose() -> None:
+    root = ir.load(TRAINING).spec.root
+    (loop,) = [task for task in root.dag.tasks.values() if task.HasField("parameter_iterator")]
+
+    source = loop.inputs.parameters[loop.parameter_iterator.items.input_parameter].task_output_parameter
+    assert (source.producer_task, source.output_parameter_key) == ("ingest", "Output")
+
+
+def test_every_task_has_resources_a_time_limit_and_a_user() -> None:
+    pipeline = ir.load(TRAINING)
 
     for label, executor in pipeline.executors.items():
         resources, config = executor.container.resources, pipeline.platform[label]
@@ -61,7 +82,7 @@ def test_every_task_has_resources_a_time_limit_and_a_user(name: str) -> None:
 
 
 def test_steps_that_read_or_change_the_outside_world_are_never_taken_from_a_cache() -> None:
-    pipeline = ir.load(FOLDER / "heart.yaml")
+    pipeline = ir.load(TRAINING)
     graphs = [pipeline.spec.root, *pipeline.components.values()]
     cached = {name for graph in graphs for name, task in graph.dag.tasks.items() if task.caching_options.enable_cache}
 

@@ -53,6 +53,11 @@ def give_list() -> list:
 
 
 @component
+def split(text: str) -> list:
+    return text.split()
+
+
+@component
 def give_named() -> NamedTuple("Outputs", [("decision", str), ("score", float)]):  # type: ignore[valid-type]
     return "deploy", 0.5
 
@@ -241,6 +246,24 @@ def test_loops_inside_loops(laptop: Laptop, output: Out) -> None:
 
     sums = sorted(task.parameters["Output"] for path, task in done.tasks.items() if path.endswith("/add"))
     assert sums == [11, 12, 21, 22]
+
+
+def test_a_loop_over_an_output_is_resumed_round_by_round(laptop: Laptop) -> None:
+    @dsl.pipeline
+    def graph(names: str) -> None:
+        with dsl.ParallelFor(items=split(text=names).output) as name:
+            echo(x=name)
+
+    first = laptop(graph, names="one two")
+    again = laptop(graph, resume=first, names="one two")
+    other = laptop(graph, resume=again, names="one three four")
+
+    def reused(run: Any) -> dict[str, bool]:
+        return {task.label: task.reused for task in run.tasks.values()}
+
+    assert reused(again) == {"split": True, "echo one": True, "echo two": True}
+    assert reused(other) == {"split": False, "echo one": True, "echo three": False, "echo four": False}
+    assert other.arguments == {"names": "one three four"}
 
 
 def test_artifacts_with_metadata_through_nested_pipelines(laptop: Laptop, output: Out) -> None:

@@ -229,3 +229,19 @@ def test_an_unknown_argument_is_refused_with_the_choice(laptop: Laptop, tmp_path
         laptop(graph, m=1)
     with pytest.raises(InputError, match="parameter 'n' is 'three', expected integer"):
         run(Order(ir.load(laptop.compile(graph)), {"n": "three"}, tmp_path), Plain())
+
+
+def test_a_value_that_a_parameter_does_not_list_is_refused_before_anything_starts(
+    laptop: Laptop,
+) -> None:
+    @dsl.pipeline
+    def graph(colour: str = "green") -> None:
+        echo(x=colour)
+
+    for colour in ("red", "green"):
+        graph.pipeline_spec.root.input_definitions.parameters["colour"].literals.add(string_value=colour)
+
+    with pytest.raises(InputError, match="parameter 'colour' is 'blue', expected one of red, green"):
+        laptop(graph, colour="blue")
+    assert not (laptop.home / "runs").exists()
+    assert laptop(graph, colour="red").status == "succeeded"

@@ -67,6 +67,28 @@ def test_nothing_is_found_in_an_ordinary_graph(checked: Checked) -> None:
     assert checked(graph) == []
 
 
+def listing(*literals: str) -> Callable[[list[dict[str, Any]]], None]:
+    def change(documents: list[dict[str, Any]]) -> None:
+        documents[0]["root"]["inputDefinitions"]["parameters"]["colour"]["literals"] = list(literals)
+
+    return change
+
+
+def test_a_default_that_cannot_be_chosen(checked: Checked) -> None:
+    def graph(colour: str = "green") -> None:
+        echo(x=colour)
+
+    assert checked(graph, listing("red", "green")) == []
+    assert has(checked(graph, listing("red", "blue")), REFUSED, "'colour' defaults to a value that its list lacks")
+
+
+def test_an_empty_text_to_choose(checked: Checked) -> None:
+    def graph(colour: str = "green") -> None:
+        echo(x=colour)
+
+    assert has(checked(graph, listing("green", "")), DIFFERS, "which the UI shows as no choice")
+
+
 def test_a_loop_over_artifacts(checked: Checked) -> None:
     def graph() -> None:
         with dsl.ParallelFor(items=["a", "b"]) as item:

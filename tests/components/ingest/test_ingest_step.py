@@ -19,7 +19,7 @@ import pytest
 from components import datasets
 from components.dataset import SPLITS, Dataset, read
 from components.errors import InputError
-from components.ingest.step import ingest
+from components.ingest.step import candidates, ingest
 from components.settings import Settings
 from components.store import Address, Store, StoreError
 from components.tables.splitting import row_keys
@@ -229,7 +229,9 @@ def test_explains_what_it_cannot_learn_from(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("csv",), "csv needs a source"),
+        (("csv",), "csv needs a source and a target: the source "),
+        (("csv", "", "left"), "csv needs a source: "),
+        (("csv", "s3://data/churn.csv"), "csv needs a target: "),
         (("heart", "", "age"), "heart predicts 'disease', not 'age'"),
         (("heart", "", "", '{"drop": ["age"]}'), "heart declares its columns itself"),
         (("haert",), "unknown use case 'haert': choose one of csv, heart, housing, iris"),
@@ -238,6 +240,13 @@ def test_explains_what_it_cannot_learn_from(
 def test_refuses_arguments_that_do_not_go_together(tmp_path: Path, args: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ingest(tmp_path / "out", *args)
+
+
+def test_says_which_candidates_a_run_fits_before_it_reads_anything() -> None:
+    assert candidates("iris", []) == ["logistic", "svm", "forest", "boosting", "voting"]
+    assert candidates("iris", ["svm"]) == ["svm"]
+    with pytest.raises(InputError, match="unknown candidate 'oracle' of iris: choose one of logistic, svm"):
+        candidates("iris", ["oracle"])
 
 
 @pytest.mark.usefixtures("local")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from components import settings, sources, use_cases
+from components.errors import InputError
 from components.models import metrics
 from components.use_cases import UseCase
 from serving.schema import Column, Schema, Target, encode
@@ -58,6 +59,21 @@ def test_candidates_build_unfitted_pipelines_whose_parameters_their_space_names(
 def test_an_unknown_candidate_is_answered_with_the_known_ones(case: UseCase) -> None:
     with pytest.raises(ValueError, match=f"choose one of {case.candidates[0].name}"):
         case.candidate("guesswork")
+
+
+def test_a_run_fits_the_candidates_it_names_once_each_or_all(case: UseCase) -> None:
+    known = [candidate.name for candidate in case.candidates]
+
+    assert case.chosen([]) == known
+    assert case.chosen([known[-1], known[0], known[-1]]) == [known[-1], known[0]]
+    with pytest.raises(InputError, match=f"unknown candidate 'oracle' of {case.name}: choose one of {known[0]}"):
+        case.chosen([known[0], "oracle"])
+
+
+def test_only_the_table_of_a_person_has_no_source_of_its_own() -> None:
+    cases = [use_cases.load(name) for name in use_cases.names()]
+
+    assert [case.name for case in cases if not case.source.location or not case.target] == [use_cases.OWN_DATA]
 
 
 def test_the_gate_compares_by_a_metric_of_the_task(case: UseCase) -> None:

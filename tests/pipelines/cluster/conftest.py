@@ -10,7 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kfpapi import PACE, Kfp, look, serve
+from argo import look
+from kfpapi import PACE, Kfp, serve
 
 from pipelines.__main__ import main
 from pipelines.kfpserver.connection import Access, Server, connect
@@ -34,6 +35,8 @@ def kfp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kfp]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("pipelines.cluster.Pace", lambda poll: PACE)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     yield from serve(Kfp(steps=ACCEPTED))
 
 

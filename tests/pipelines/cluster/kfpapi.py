@@ -190,7 +190,7 @@ def _create_run(kfp: Kfp, names: Item, query: dict[str, str], body: Item, kind: 
 
 
 def _check(kfp: Kfp, body: Item) -> None:
-    """Refuse what KFP refuses: unknown references and parameters."""
+    """Refuse what KFP refuses: unknown references and parameters, and values outside a parameter's list."""
     _get(kfp.experiments, body["experiment_id"], "experiment")
     where = body.get("pipeline_version_reference")
     if where is None:
@@ -198,9 +198,12 @@ def _check(kfp: Kfp, body: Item) -> None:
         return
     spec = _get(kfp.versions, where["pipeline_version_id"], "pipeline version")["pipeline_spec"]
     declared = spec.get("pipeline_spec", spec)["root"].get("inputDefinitions", {}).get("parameters", {})
-    for name in body.get("runtime_config", {}).get("parameters", {}):
+    for name, value in body.get("runtime_config", {}).get("parameters", {}).items():
         if name not in declared:
             raise Answer(400, f"parameter {name} is not declared")
+        literals = declared[name].get("literals")
+        if literals and value not in literals:
+            raise Answer(400, f"parameter {name} value {value} does not match any of the allowed literal values")
 
 
 def _shown(kfp: Kfp, run: Item) -> Item:
@@ -359,30 +362,3 @@ def serve(kfp: Kfp, tls: ssl.SSLContext | None = None) -> Iterator[Kfp]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def look(state: str, error: str = "", **tasks: str) -> Item:
-    """Return what one look at a run finds: its state and its tasks, with the nodes that KFP puts around them."""
-    details = [_node("root", "RUNNING"), _node("root-driver", "SUCCEEDED")]
-    for name, known in tasks.items():
-        name = name.rstrip("_")
-        task, _, reason = known.partition(": ")
-        details += [_node(f"{name}-driver", "SUCCEEDED"), _node("executor", task)]
-        details.append(
-            {
-                **_node(name, task),
-                "child_tasks": [{"pod_name": f"{name}-pod"}],
-                "state_history": [{"state": task, "error": {"code": 2, "message": reason}}] if reason else [],
-            }
-        )
-    ended = state in {"SUCCEEDED", "FAILED", "CANCELED"}
-    return {
-        "state": state,
-        "run_details": {"task_details": details},
-        "finished_at": "2026-01-01T01:00:00Z" if ended else NEVER,
-        **({"error": {"code": 2, "message": error}} if error else {}),
-    }
-
-
-def _node(name: str, state: str) -> Item:
-    return {"display_name": name, "state": state, "create_time": "2026-01-01T00:00:00Z", "task_id": str(uuid.uuid4())}

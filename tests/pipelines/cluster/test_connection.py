@@ -196,11 +196,11 @@ def test_the_sdks_client_agrees_with_ours_about_the_emulator(kfp: Kfp, cli: Cli,
     cli("schedule", "iris", "--every", "6h")
 
     client = sdk(host=kfp.url)
-    uploaded = client.upload_pipeline(str(compiling.FOLDER / "heart.yaml"), pipeline_name="other")
-    started = client.create_run_from_pipeline_package(str(compiling.FOLDER / "iris.yaml"), experiment_name="iris")
+    uploaded = client.upload_pipeline(str(compiling.TRAINING), pipeline_name="other")
+    started = client.create_run_from_pipeline_package(str(compiling.TRAINING), experiment_name="iris")
 
     assert client.get_kfp_healthz().multi_user is False
-    assert client.get_pipeline_id("iris") in kfp.pipelines
+    assert client.get_pipeline_id("headrace-training") in kfp.pipelines
     assert uploaded.pipeline_id in kfp.pipelines
     assert client.wait_for_run_completion(started.run_id, 30, sleep_duration=0).state == "SUCCEEDED"
     assert len(client.list_runs().runs) == 2

@@ -35,33 +35,34 @@ def _closed(node: Any) -> Any:
     return known
 
 
-@pytest.mark.parametrize("name", use_cases.names())
-def test_the_objects_are_what_the_custom_resource_definitions_accept(shared: Path, name: str) -> None:
-    pipeline, version = crs.objects(compiling.FOLDER / f"{name}.yaml", "kubeflow")
+def test_the_objects_are_what_the_custom_resource_definitions_accept(shared: Path) -> None:
+    pipeline, version = crs.objects(compiling.TRAINING, "kubeflow")
 
     jsonschema.validate(pipeline, schema(shared, "pipelines"))
     jsonschema.validate(version, schema(shared, "pipelineversions"))
     assert version["spec"]["platformSpec"]["platforms"]
+    parameters = version["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    assert parameters["use_case"]["literals"] == list(use_cases.names())
 
 
 def test_the_specifications_are_those_that_the_sdk_writes(tmp_path: Path) -> None:
     from kfp import compiler
 
-    from pipelines.training import build
+    from pipelines.training import NAME, build
 
     target = tmp_path / "sdk.yaml"
     options = compiler.KubernetesManifestOptions(
-        pipeline_name="heart", pipeline_version_name="heart-1", namespace="kubeflow", include_pipeline_manifest=True
+        pipeline_name=NAME, pipeline_version_name=f"{NAME}-1", namespace="kubeflow", include_pipeline_manifest=True
     )
     compiler.Compiler().compile(
-        build(use_cases.load("heart")),
+        build(),
         str(target),
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=options,
     )
 
     theirs = {item["kind"]: item for item in yaml.safe_load_all(target.read_text())}
-    ours = {item["kind"]: item for item in crs.objects(compiling.compile_one("heart", tmp_path), "kubeflow")}
+    ours = {item["kind"]: item for item in crs.objects(compiling.write(tmp_path), "kubeflow")}
     for part in ("pipelineName", "pipelineSpec", "platformSpec"):
         assert ours["PipelineVersion"]["spec"][part] == theirs["PipelineVersion"]["spec"][part]
     assert ours["Pipeline"]["metadata"] == theirs["Pipeline"]["metadata"]
@@ -71,31 +72,29 @@ def test_the_specifications_are_those_that_the_sdk_writes(tmp_path: Path) -> Non
 def test_compile_writes_them_with_the_name_that_submit_uses(
     kfp: Kfp, cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    cli("submit", "iris", "--no-follow", "--pipeline", str(compiling.compile_one("iris", tmp_path)))
+    cli("submit", "iris", "--no-follow", "--pipeline", str(compiling.write(tmp_path)))
 
-    code = main(["compile", "iris", "--kubernetes", "--namespace", "team"])
+    code = main(["compile", "--kubernetes", "--namespace", "team"])
 
     pipeline, version = yaml.safe_load_all(capsys.readouterr().out)
     (uploaded,) = kfp.versions.values()
     assert code == 0
     assert version["metadata"] == {"name": uploaded["name"], "namespace": "team"}
-    assert pipeline["metadata"]["name"] == version["spec"]["pipelineName"] == "iris"
+    assert pipeline["metadata"]["name"] == version["spec"]["pipelineName"] == "headrace-training"
 
 
-def test_compile_writes_one_file_per_use_case(kfp: Kfp, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["compile", "iris", "heart", "--kubernetes", "--output", str(tmp_path / "out")])
+def test_compile_writes_them_into_a_folder(kfp: Kfp, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["compile", "--kubernetes", "--output", str(tmp_path / "out")])
 
+    (written,) = (tmp_path / "out").iterdir()
     assert code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"iris.yaml", "heart.yaml"}
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert written.name == "training.yaml"
+    assert [item["kind"] for item in yaml.safe_load_all(written.read_text())] == ["Pipeline", "PipelineVersion"]
+    assert capsys.readouterr().out == f"{written}\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(["heart", "--namespace", "No_Good"], "namespace 'No_Good'"), (["haert"], "unknown use case 'haert'")],
-)
-def test_wrong_input_is_told(kfp: Kfp, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
-    code = main(["compile", "--kubernetes", *arguments])
+def test_a_namespace_that_is_none_is_wrong_input(kfp: Kfp, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["compile", "--kubernetes", "--namespace", "No_Good"])
 
     assert code == 2
-    assert said in capsys.readouterr().err
+    assert "namespace 'No_Good'" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def test_on_a_cluster_the_records_of_its_releases_are_told(
         "spec": {"predictor": {"annotations": {VERSION: "v2"}, "model": {"storageUri": "s3://models/tiny/2"}}},
         "status": {"url": "http://tiny.example", "conditions": [{"type": "Ready", "status": "True"}]},
     }
-    cluster.objects["inferenceservices", MODEL] = service
+    cluster.put("inferenceservices", service)
     begun = record.begin(kube, record.Record(MODEL, None, ()), entry)
     record.end(kube, begun, record.RELEASED, "3 golden requests", {"spec": service["spec"]})
     there = ["--environment", "production"]

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kfpapi import Fault, Kfp, look
+from argo import look
+from kfpapi import Fault, Kfp
 
+from components import use_cases
 from pipelines import compiling
 from pipelines.kfpserver import runs, uploads
 from pipelines.kfpserver.connection import KfpError, Server
@@ -24,30 +26,59 @@ def test_submits_follows_and_succeeds(kfp: Kfp, cli: Cli) -> None:
 
     (run,) = kfp.runs.values()
     assert code == 0
-    assert run["runtime_config"]["parameters"] == {"model": "cardio", "seed": 7}
+    assert run["runtime_config"]["parameters"] == {"use_case": "heart", "model": "cardio", "seed": 7}
     assert [item["display_name"] for item in kfp.experiments.values()] == ["heart"]
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in out
     assert [line.split()[:2] for line in out.splitlines()[2:-1]] == [
         ["ingest", "running"],
         ["ingest", "succeeded"],
         ["train", "running"],
-        ["deploy", "succeeded"],
-        ["evaluate", "succeeded"],
         ["train", "succeeded"],
+        ["evaluate", "succeeded"],
+        ["deploy", "succeeded"],
     ]
 
 
+def test_one_uploaded_file_runs_every_use_case(kfp: Kfp, cli: Cli) -> None:
+    for use_case in use_cases.names():
+        own = ["--source", "s3://data/churn.csv", "--target", "left"] if use_case == use_cases.OWN_DATA else []
+        assert cli("submit", use_case, "--no-follow", *own)[0] == 0
+
+    given = [run["runtime_config"]["parameters"]["use_case"] for run in kfp.runs.values()]
+    assert given == list(use_cases.names())
+    assert [item["display_name"] for item in kfp.experiments.values()] == given
+    assert [(item["name"], item["display_name"]) for item in kfp.pipelines.values()] == [
+        ("headrace-training", "headrace-training")
+    ]
+    assert len(kfp.versions) == 1
+
+
+def test_a_use_case_without_a_committed_file_is_submitted_with_one_made_now(
+    kfp: Kfp, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "training.yaml"
+    older.write_text(compiling.TRAINING.read_text().replace("        - iris\n", ""))
+    monkeypatch.setattr(compiling, "TRAINING", older)
+
+    cli("submit", "heart", "--no-follow")
+    cli("submit", "iris", "--no-follow")
+
+    names = [version["name"] for version in kfp.versions.values()]
+    made = tmp_path / "home" / "compiled" / "training.yaml"
+    assert names == [uploads.version_name(older), uploads.version_name(made)]
+
+
 def test_uploads_a_version_only_when_the_content_is_new(kfp: Kfp, cli: Cli, tmp_path: Path) -> None:
-    changed = tmp_path / "heart.yaml"
-    changed.write_text((compiling.FOLDER / "heart.yaml").read_text().replace("minutes", "minutes") + "# changed\n")
+    changed = tmp_path / "training.yaml"
+    changed.write_text(compiling.TRAINING.read_text() + "# changed\n")
 
     first = cli("submit", "heart", "--no-follow")[1]
-    second = cli("submit", "heart", "--no-follow")[1]
+    second = cli("submit", "iris", "--no-follow")[1]
     third = cli("submit", "heart", "--no-follow", "--pipeline", str(changed))[1]
 
     names = [version["name"] for version in kfp.versions.values()]
     assert ["uploaded" in first, "is there already" in second, "uploaded" in third] == [True, True, True]
-    assert names == [uploads.version_name(compiling.FOLDER / "heart.yaml"), uploads.version_name(changed)]
+    assert names == [uploads.version_name(compiling.TRAINING), uploads.version_name(changed)]
     assert len(kfp.pipelines) == 1
     assert len(kfp.runs) == 3
     used = [run["pipeline_version_reference"]["pipeline_version_id"] for run in kfp.runs.values()]
@@ -85,7 +116,7 @@ def test_rounds_of_a_loop_are_told_apart(kfp: Kfp, server: Server) -> None:
     detail = {"state": "RUNNING", "create_time": "2026-01-01T00:00:00Z"}
     names = ["train", "train-driver", "executor", "train", "for-loop-1"]
     kfp.steps = [{"state": "RUNNING", "run_details": {"task_details": [{**detail, "display_name": n} for n in names]}}]
-    uploaded = uploads.ensure(server, compiling.FOLDER / "heart.yaml")
+    uploaded = uploads.ensure(server, compiling.TRAINING)
 
     run = runs.read(server, runs.start(server, uploaded, "one", runs.Wanted("heart")))
 
@@ -192,7 +223,7 @@ def test_retries_are_bounded(kfp: Kfp, server: Server) -> None:
 
 
 def test_two_submissions_at_once_upload_one_version(kfp: Kfp, server: Server) -> None:
-    path = compiling.FOLDER / "heart.yaml"
+    path = compiling.TRAINING
     uploads.ensure(server, path)
     (hidden,) = kfp.versions.values()
     missed = Fault("GET .*/versions$", 200, body='{"pipeline_versions": []}')
@@ -209,7 +240,11 @@ def test_two_submissions_at_once_upload_one_version(kfp: Kfp, server: Server) ->
     ("arguments", "said"),
     [
         (["haert"], "unknown use case 'haert': choose one of"),
-        (["heart", "--candidate", "nope"], "unknown candidate 'nope'"),
+        (["heart", "--candidate", "nope"], "unknown candidate 'nope' of heart: choose one of logistic, "),
+        (["heart", "--environment", "prod"], "'environment' is 'prod', expected one of local, production, "),
+        (["heart", "--environment", "laptop"], "a pod cannot release to a laptop"),
+        (["heart", "--strategy", "blue"], "'strategy' is 'blue', expected one of default, canary, rolling"),
+        (["heart", "--parameter", "use_case=iris"], "name the use case once"),
         (["heart", "--parameter", "sead=1"], "unknown parameter 'sead': choose from"),
         (["heart", "--parameter", "seed=one"], "expected JSON"),
         (["heart", "--parameter", 'seed="7"'], "expected integer"),
@@ -217,6 +252,7 @@ def test_two_submissions_at_once_upload_one_version(kfp: Kfp, server: Server) ->
         (["heart", "--override", "[]"], "expected a JSON object"),
         (["heart", "--source", "data.csv"], "a pod cannot read this machine's files"),
         (["csv"], "give --source and --target"),
+        (["csv", "--source", "s3://data/churn.csv"], "give --source and --target"),
         (["heart", "--pipeline", "missing.yaml"], "missing.yaml"),
     ],
 )
@@ -230,9 +266,7 @@ def test_wrong_input_is_refused_before_anything_is_sent(kfp: Kfp, cli: Cli, argu
 
 def test_a_pipeline_that_the_backend_would_refuse_is_not_uploaded(kfp: Kfp, cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
-    bad.write_text(
-        (compiling.FOLDER / "heart.yaml").read_text().replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")
-    )
+    bad.write_text(compiling.TRAINING.read_text().replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9"))
 
     code, _, err = cli("submit", "heart", "--pipeline", str(bad))
 
