@@ -16,7 +16,10 @@ setup(
             "serving.native._native",
             SOURCES,
             depends=HEADERS,
-            extra_compile_args=["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"],
+            extra_compile_args=[
+                *("-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden"),
+                *("-Wall", "-Wextra"),
+            ],
             optional=True,
         )
     ],

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LATE_TICKS = 3
 UNKNOWN = Endpoint({}, "other")
+PREDICTIONS = (":predict", ":explain", "/infer", "/ModelInfer")
 
 
 class App:
@@ -139,6 +140,8 @@ class App:
         if endpoint.guarded and self.access.enabled:
             request.key = self.access.admit(request.headers)
         if endpoint.predicts:
+            if self.predictions is not None and request.request_id is None:
+                request.made_id = self.make_id()
             self.admit(request.headers.get(b"content-encoding", b"identity"))
         return handler(request)
 
@@ -170,7 +173,7 @@ class App:
     def refuse(self, refusal: Refused, request: Request | None = None) -> Response:
         """Return the answer of a refused request, and count it when it never became one."""
         if request is None:
-            self.metrics.observe_request("other", str(refusal.status), "", 0.0)
+            self.metrics.observe_other("other", str(refusal.status))
         return Response(refusal.status, refusal.body(), JSON, refusal.headers)
 
     def _failed(self, request: Request, error: Exception) -> Response:
@@ -194,7 +197,10 @@ class App:
     def record(self, protocol: str, request: Request, response: Response, seconds: float) -> None:
         """Count a finished request and log it when it is its turn."""
         version = self.predictor.version or ""
-        self.metrics.observe_request(protocol, str(response.status), version, seconds)
+        if protocol != UNKNOWN.protocol and request.path.endswith(PREDICTIONS):
+            self.metrics.observe_request(protocol, str(response.status), version, seconds)
+        else:
+            self.metrics.observe_other(protocol, str(response.status))
         if request.sampled or response.status >= 500:
             self.access_log.write(protocol, request, response, seconds, version)
 

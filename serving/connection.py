@@ -45,6 +45,8 @@ class Connection(Wire, asyncio.Protocol):
         self._discarding = False
         self._paused = False
         self._eof = False
+        self._arrived = 0
+        self._behind = False
         self._reset()
 
     def _reset(self) -> None:
@@ -101,6 +103,8 @@ class Connection(Wire, asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         self.plain = False
+        self._arrived = len(data)
+        self._behind = self.started is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -125,6 +129,9 @@ class Connection(Wire, asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._reset()
         self.started = self.app.gate.clock
+        if self._behind:  # another request came before it in the same bytes: those that follow count
+            self._fed = -self._arrived
+        self._behind = True
 
     def on_url(self, url: bytes) -> None:
         self._target += url

@@ -39,10 +39,15 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Reply_co]):
-    """A parsed request: its rows and how its answer is written."""
+    """A parsed request: its rows and how its answer is written.
+
+    Attributes:
+        request_id: Under which the prediction log keeps it; empty where there is none.
+    """
 
     rows: Rows
     render: Callable[[Answer], Reply_co]
+    request_id: str = ""
 
 
 class Engine:
@@ -147,5 +152,5 @@ class Engine:
         numbers = scores.tolist()
         answer = Answer(predictor.labels(numbers), numbers)
         if self._log is not None:
-            self._log.append(predictor, features, answer)
+            self._log.append(predictor, features, answer, job.request_id)
         return job.render(answer)

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import importlib
 import logging
 import shutil
 import signal
 import socket
-import ssl
-from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
+from serving import native
 from serving.app import App
 from serving.bundle import BundleError, load
+from serving.certificate import Certificate
 from serving.connection import Connection
 from serving.fetch import fetch, is_temporary
 from serving.goldens import check_goldens
 from serving.listener import close_listener, open_listener
+from serving.memory import give_back
 from serving.message import JSON, Response, encode_response, fixed_headers
 from serving.options import Options
 from serving.predictor import Predictor, make_predictor
@@ -47,7 +47,7 @@ def load_predictor(options: Options, headers: bytes) -> Predictor:
         if is_temporary(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    _give_back_memory()
+    give_back()
     log.info(
         "bundle accepted",
         extra={
@@ -61,13 +61,6 @@ def load_predictor(options: Options, headers: bytes) -> Predictor:
         },
     )
     return predictor
-
-
-def _give_back_memory() -> None:
-    """Return freed memory to the system: reading a forest into ONNX Runtime frees some 30 MB that glibc would keep."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 async def run(options: Options) -> int:
@@ -97,6 +90,19 @@ def hot_headers(options: Options) -> bytes:
     return blank.removeprefix(b"HTTP/1.1 200 OK\r\n").partition(b"content-length")[0]
 
 
+class RpcServer(Protocol):
+    """The gRPC side of an application: serving.http2 or serving.rpc."""
+
+    async def start(self) -> int:
+        """Return the port it listens on."""
+
+    def tick(self) -> None:
+        """A second has passed."""
+
+    async def stop(self, timeout: float) -> None:
+        """Finish the calls in progress."""
+
+
 class Server:
     """The listening side of an application."""
 
@@ -104,42 +110,57 @@ class Server:
         self.app = app
         self.http_port = 0
         self.grpc_port = 0
-        self._tls: ssl.SSLContext | None = None
-        self._tls_stamp: tuple[int, int] | None = None
+        self._certificate = Certificate(app.options)
         self._listener: socket.socket | None = None
         self._http: asyncio.Server | None = None
-        self._grpc_stop: Callable[[float], object] | None = None
+        self._rpc: RpcServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._swap: asyncio.Task[None] | None = None
         self._swap_again = False
-        self._slow_tasks: set[asyncio.Task[object]] = set()
 
     async def start(self) -> None:
         """Listen on both ports, then be ready."""
         options = self.app.options
-        if options.tls_certificate:
-            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._reload_certificate()
-        self._listener = open_listener(options.host, options.http_port)
+        self._listener = open_listener(options.host, options.http_port, "HTTP")
         self._http = await self.app.loop.create_server(
-            lambda: Connection(self.app), sock=self._listener, ssl=self._tls, backlog=4096
+            lambda: Connection(self.app), sock=self._listener, ssl=self._certificate.context(), backlog=4096
         )
         self.http_port = self._listener.getsockname()[1]
         self._tick(self.app.loop.time())
         if options.enable_grpc:
-            rpc = await self.app.loop.run_in_executor(None, importlib.import_module, "serving.rpc")
-            self.grpc_port, self._grpc_stop = await rpc.start_grpc(self.app)
+            self._rpc = await self._make_rpc()
+            self.grpc_port = await self._rpc.start()
         self.app.become_ready()
         log.info(
             "serving",
             extra={
                 "fields": {
-                    "http": f"http{'s' if self._tls else ''}://{options.host}:{self.http_port}",
+                    "http": f"http{'s' if options.tls_certificate else ''}://{options.host}:{self.http_port}",
                     "grpc": f"{options.host}:{self.grpc_port}" if self.grpc_port else None,
                 }
             },
         )
+
+    async def _make_rpc(self) -> RpcServer:
+        """Return what speaks gRPC: this project's HTTP/2 where the extension is built, else grpcio.
+
+        Raises:
+            OSError: Neither is there.
+        """
+        wanted = self.app.options.grpc_transport
+        if wanted == "native" or (wanted == "auto" and native.available()):
+            from serving.http2 import Http2Server
+
+            return Http2Server(self.app, self._certificate.context(["h2"]))
+        try:
+            rpc = await self.app.loop.run_in_executor(None, importlib.import_module, "serving.rpc")
+        except ImportError as error:
+            raise OSError(
+                "gRPC needs the C extension, which is not built here, or grpcio: install headrace[grpcio], "
+                "or give --enable_grpc false"
+            ) from error
+        server: RpcServer = rpc.GrpcioServer(self.app)
+        return server
 
     def _tick(self, due: float) -> None:
         """Measure how late the loop is and, once a second, look after connections and mounted files."""
@@ -149,26 +170,13 @@ class Server:
             self.app.gate.clock = int(now)
             for connection in list(self.app.connections):
                 connection.sweep(self.app.gate.clock)
+            if self._rpc is not None:
+                self._rpc.tick()
             self.app.access.reload()
-            self._reload_certificate()
+            self._certificate.reload()
             if self.app.predictions is not None:
                 self.app.predictions.flush()
         self._ticker = self.app.loop.call_at(now + TICK, self._tick, now + TICK)
-
-    def _reload_certificate(self) -> None:
-        """Use a renewed certificate for new connections."""
-        if self._tls is None:
-            return
-        options = self.app.options
-        try:
-            stamp = (Path(options.tls_certificate).stat().st_mtime_ns, Path(options.tls_key).stat().st_mtime_ns)
-            if stamp != self._tls_stamp:
-                self._tls.load_cert_chain(options.tls_certificate, options.tls_key)
-                self._tls_stamp = stamp
-        except OSError as error:  # ssl.SSLError is one
-            if self._tls_stamp is None:
-                raise
-            log.warning("the certificate is kept as it was: %s", error)
 
     # Hot swap.
 
@@ -217,10 +225,8 @@ class Server:
         await asyncio.sleep(options.drain_delay)
         if self._listener is not None and self._http is not None:
             await close_listener(self._listener, self._http)
-        if self._grpc_stop is not None:
-            stopping = self._grpc_stop(options.drain_timeout)
-            if asyncio.iscoroutine(stopping):
-                await stopping
+        if self._rpc is not None:
+            await self._rpc.stop(options.drain_timeout)
         await self._finish_connections(options.drain_timeout)
         if self._ticker is not None:
             self._ticker.cancel()

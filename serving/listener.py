@@ -17,8 +17,11 @@ BPF_RETURN = 0x06
 SETTLE_SECONDS = 0.1
 
 
-def open_listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int, protocol: str) -> socket.socket:
     """Return a socket bound to the address; IPv6 addresses work too.
+
+    Args:
+        protocol: HTTP or gRPC, for the message.
 
     Raises:
         OSError: The port is taken or the address is not this machine's.
@@ -30,7 +33,8 @@ def open_listener(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise OSError(f"HTTP cannot listen on {host}:{port} ({error.strerror}): choose another --http_port") from error
+        flag = f"--{protocol.lower()}_port"
+        raise OSError(f"{protocol} cannot listen on {host}:{port} ({error.strerror}): choose another {flag}") from error
     listener.setblocking(False)
     return listener
 

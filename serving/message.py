@@ -11,7 +11,6 @@ from serving.errors import Headers
 from serving.options import Options
 
 JSON = b"application/json"
-TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
 MARKDOWN = b"text/markdown; charset=utf-8"
 BINARY = b"application/octet-stream"
@@ -35,6 +34,7 @@ class Request:
         key: The name of the API key it came with.
         sampled: Whether the access log gets a line for it.
         keep_alive: Whether the client wants the connection to stay open.
+        made_id: The id it got here because it came without one and something is kept of it.
     """
 
     method: bytes
@@ -45,6 +45,7 @@ class Request:
     peer: str = ""
     key: str = ""
     sampled: bool = False
+    made_id: bytes | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,9 +54,15 @@ class Request:
 
     @property
     def request_id(self) -> bytes | None:
-        """The caller's x-request-id, None when there is none or it is not fit for a header and a log."""
+        """The caller's x-request-id or made_id; None when there is none that is fit for a header and a log."""
         value = self.headers.get(b"x-request-id")
-        return value if value and len(value) <= 128 and value.isascii() and value.decode().isprintable() else None
+        fits = value and len(value) <= 128 and value.isascii() and value.decode().isprintable()
+        return value if fits else self.made_id
+
+    @property
+    def log_id(self) -> str:
+        """The same as text, empty when there is none."""
+        return (self.request_id or b"").decode()
 
 
 @dataclass(slots=True)

@@ -70,6 +70,7 @@ class Metrics:
         self.stages = {stage: Histogram(KSERVE_BOUNDS) for stage in STAGES}
         self.latency: dict[str, Histogram] = {}
         self.requests: dict[tuple[str, str, str], int] = {}
+        self.others: dict[tuple[str, str], int] = {}
         self.in_flight = 0
         self.connections = 0
         self.shed = 0
@@ -87,13 +88,18 @@ class Metrics:
         self.stages["postprocess"].observe(postprocess)
 
     def observe_request(self, protocol: str, code: str, version: str, seconds: float) -> None:
-        """Count one finished request of the generic path."""
+        """Count one finished prediction or explanation of the generic path."""
         key = (protocol, code, version)
         self.requests[key] = self.requests.get(key, 0) + 1
         latency = self.latency.get(protocol)
         if latency is None:
             latency = self.latency[protocol] = Histogram(FINE_BOUNDS)
         latency.observe(seconds)
+
+    def observe_other(self, protocol: str, code: str) -> None:
+        """Count one finished request that asked for no prediction: error rates and latencies are without probes."""
+        key = (protocol, code)
+        self.others[key] = self.others.get(key, 0) + 1
 
     def retire(self, predictor: Predictor) -> None:
         """Keep what the hot path of a replaced predictor has counted."""
@@ -107,12 +113,13 @@ class Metrics:
 
     def render(self, predictor: Predictor | None) -> bytes:
         """Return everything in the Prometheus text format."""
-        requests = dict(self.requests)
+        version = (predictor.version if predictor is not None else None) or ""
+        requests = {(protocol, "200", version): 0 for protocol in ("v1", "v2", "grpc")} | self.requests
         hot = self._hot.copy()
         if predictor is not None and predictor.fast is not None:
             counters = predictor.fast.counters()
             for protocol, count in counters["requests"].items():
-                key = (protocol, "200", predictor.version or "")
+                key = (protocol, "200", version)
                 requests[key] = requests.get(key, 0) + count
             hot.add(**_seconds(counters))
         text = _Text()
@@ -142,17 +149,26 @@ class Metrics:
         text.family(
             "headrace_requests_total",
             "counter",
-            "Finished requests",
+            "Finished requests for predictions and explanations",
             (
                 ("", {**model, "protocol": protocol, "code": code, "version": version}, count)
                 for (protocol, code, version), count in sorted(requests.items())
+            ),
+        )
+        text.family(
+            "headrace_other_requests_total",
+            "counter",
+            "Finished requests for anything else: probes, metadata, pages, what is not there",
+            (
+                ("", {**model, "protocol": protocol, "code": code}, count)
+                for (protocol, code), count in sorted(self.others.items())
             ),
         )
         latency = {**self.latency, "hot": hot}
         text.family(
             "headrace_request_seconds",
             "histogram",
-            "Seconds from a complete request to its answer; protocol hot is V1 and V2 answered in C",
+            "Seconds from a complete request to its answer; protocol hot is what is answered in C",
             (
                 sample
                 for protocol, histogram in sorted(latency.items())

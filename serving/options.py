@@ -21,6 +21,7 @@ class Options:
     http_port: int = _flag(8080, "port of V1, V2 and metrics; 0 picks a free one")
     grpc_port: int = _flag(8081, "port of the Open Inference Protocol over gRPC; 0 picks a free one")
     enable_grpc: bool = _flag(True, "whether gRPC is served at all")
+    grpc_transport: str = _flag("auto", "auto, native (HTTP/2 in C) or grpcio: what speaks gRPC")
     host: str = _flag("0.0.0.0", "address to listen on; 127.0.0.1 keeps it to this machine")  # noqa: S104  (a pod's service reaches it from outside)
     bundle_digest: str = _flag("", "SHA-256 the bundle.json must have; any other bundle is refused")
     evaluator: str = _flag("auto", "auto, table (C) or onnx: what computes predictions")
@@ -75,6 +76,8 @@ def _problem(options: Options) -> str | None:
         return "--tls_certificate and --tls_key belong together: give both"
     if options.evaluator not in ("auto", "table", "onnx"):
         return f"--evaluator {options.evaluator!r}: choose auto, table or onnx"
+    if options.grpc_transport not in ("auto", "native", "grpcio"):
+        return f"--grpc_transport {options.grpc_transport!r}: choose auto, native or grpcio"
     if options.log_format not in ("auto", "json", "text"):
         return f"--log_format {options.log_format!r}: choose auto, json or text"
     if not 0 <= options.access_log_sample <= 1:

@@ -30,12 +30,13 @@ class PredictionLog:
         self._size = 0
         self.lost = 0
 
-    def append(self, predictor: Predictor, features: array[float], answer: Answer) -> None:
-        """Keep one request's rows; missing values are null."""
+    def append(self, predictor: Predictor, features: array[float], answer: Answer, request_id: str = "") -> None:
+        """Keep one request's rows; missing values are null, and so is the x-request-id of a request without."""
         columns = predictor.columns
         line = orjson.dumps(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "request_id": request_id or None,
                 "version": predictor.version,
                 "digest": predictor.bundle.digest,
                 "features": [list(features[start : start + columns]) for start in range(0, len(features), columns)],

@@ -37,15 +37,15 @@ class V1:
 
     def predict(self, request: Request) -> Response | Awaitable[Response]:
         """Answer `:predict`."""
-        return self.engine.run(self.predictor, len(request.body), lambda: self._read(request.body))
+        return self.engine.run(self.predictor, len(request.body), lambda: self._read(request))
 
-    def _read(self, body: bytes) -> Job[Response]:
-        document = parse_object(body)
+    def _read(self, request: Request) -> Job[Response]:
+        document = parse_object(request.body)
         instances = read_instances(document, self.options)
         wanted = read_flag(document.get("parameters"), "probabilities", self.options)
         if wanted and not self.predictor.classes:
             raise invalid("parameters.probabilities: this model predicts a number and has no probabilities")
-        return Job(Instances(self.predictor, instances), lambda answer: self._render(answer, wanted))
+        return Job(Instances(self.predictor, instances), lambda answer: self._render(answer, wanted), request.log_id)
 
     def _render(self, answer: Answer, wanted: bool) -> Response:
         document: dict[str, Any] = {"predictions": answer.labels}

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from benchmarks.serving.peers import DEFAULT, PEERS, SEPARATE, SERVERS, Peer
 
 CONNECTIONS = (16, 1)
 PAIRS = 8
+ECHO_EXTENSION = "echo.so"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,7 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, write results.md and results.json, and return the exit code."""
+    """Measure, write results.md, readme.md and results.json, and return the exit code."""
     options = parse(arguments)
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,22 +59,38 @@ def main(arguments: Sequence[str]) -> int:
     pythons = {peer.name: _python(peer, folder, results) for peer in chosen}
     chosen = [peer for peer in chosen if peer.name not in results.absent]
     client = measure.build_client(folder)
+    build_echo(folder)
     served = {name: prepare(name, folder / name) for name in options.models}
     for turn in range(options.rounds):
         for model in served.values():
             for peer in chosen:
                 print(f"round {turn + 1}: {model.name}, {peer.title}", file=sys.stderr)
                 _measure(peer, model, pythons[peer.name], client, options, folder, results)
-    if {"ours", report.ECHO} <= {peer.name for peer in chosen}:
+    echoes = [peer for peer in chosen if peer.name in report.ECHOES]
+    if echoes and "ours" in {peer.name for peer in chosen}:
         for model in served.values():
-            _compare_with_echo(model, client, options, folder, results)
+            _compare_with_echoes(echoes, model, client, options, folder, results)
     _measure_sizes(chosen, folder, results)
     about = {"machine": _machine(options), "models": {name: _about(model) for name, model in served.items()}}
     text = report.markdown(results, options.models, chosen, about)
+    block = report.summary(results, options.models, chosen)
     (folder / "results.md").write_text(text)
+    (folder / "readme.md").write_text(block + "\n")
     (folder / "results.json").write_text(json.dumps(report.as_json(results, options.models, about), indent=1))
     print(text)
+    print(f"## For the README ({options.models[0]})", "", block, sep="\n")
     return 0
+
+
+def build_echo(folder: Path) -> None:
+    """Compile this server's extension with a constant (constant.c) in place of the work on a request."""
+    native = Path(__file__).parents[2] / "serving" / "native"
+    sources = [*sorted(native.glob("*.c")), SERVERS / "constant.c"]
+    flags = ["-O3", "-std=c11", "-fPIC", "-shared", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden"]
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{native}"]
+    wrap = ["-Wl,--wrap=fast_answer", "-Wl,--wrap=infer_answer"]
+    command = ["cc", *flags, *include, *map(str, sources), *wrap, "-o", str(folder / ECHO_EXTENSION), "-lm"]
+    subprocess.run(command, check=True)
 
 
 def _python(peer: Peer, folder: Path, results: report.Results) -> str:
@@ -101,6 +119,10 @@ def _command(peer: Peer, served: Served, python: str, ports: tuple[int, int], fo
         files = [str(folder / f"{served.name}.{kind}") for kind in ("V1", "V2", "gRPC")]
         return [sys.executable, str(SERVERS / "echo.py"), *map(str, ports), *files]
     command = peer.command(served, *ports)
+    if peer.name == report.WIRE:
+        answers = [f"{served.name}.{protocol}" for protocol in ("V1", "V2", "gRPC")]
+        extension, *answers = (str(folder / name) for name in (ECHO_EXTENSION, *answers))
+        return [sys.executable, str(SERVERS / "echo_wire.py"), extension, *answers, *command[3:]]
     if peer.venv:
         return [python, *(command if command[0] == "-m" else command[1:])]
     return command
@@ -125,7 +147,7 @@ def _measure(
             for ask in peer.asks:
                 if ask.protocol not in options.protocols:
                     continue
-                if peer.name != report.ECHO or ask.protocol == "V1":
+                if peer.name not in report.ECHOES or ask.protocol == "V1":
                     measure.check(ask, served, server)
                 for connections in CONNECTIONS:
                     load = measure.load(
@@ -158,26 +180,33 @@ def _keep_answers(peer: Peer, served: Served, server: measure.Running, folder: P
             path.write_bytes(measure.exchange(server.http_port, request))
 
 
-def _compare_with_echo(
-    served: Served, client: Path, options: argparse.Namespace, folder: Path, results: report.Results
+def _compare_with_echoes(
+    echoes: Sequence[Peer],
+    served: Served,
+    client: Path,
+    options: argparse.Namespace,
+    folder: Path,
+    results: report.Results,
 ) -> None:
-    """Take windows of this server and of the echo in turn: a share of 90 % drowns in the noise between rounds."""
-    print(f"in turn: {served.name}, this server and its echo", file=sys.stderr)
-    by_name = {peer.name: peer for peer in PEERS}
+    """Take windows of this server and of its echoes in turn: a share of 90 % drowns in the noise between rounds."""
+    print(f"in turn: {served.name}, this server and its echoes", file=sys.stderr)
+    ours = next(peer for peer in PEERS if peer.name == "ours")
     with contextlib.ExitStack() as stack:
-        running = []
-        for peer in (by_name["ours"], by_name[report.ECHO]):
+        running = {}
+        for peer in (ours, *echoes):
             ports = measure.free_ports()
             command = _command(peer, served, sys.executable, ports, folder)
             log = folder / f"{peer.name}.log"
             start = measure.started(peer, command, ports, served, log, realtime=options.realtime)
-            running.append((peer.asks, stack.enter_context(start)))
-        for position, connections in itertools.product(range(2), CONNECTIONS):
+            running[peer.name] = stack.enter_context(start)
+        asks = [ask for ask in ours.asks if ask.protocol in options.protocols]
+        for ask, connections in itertools.product(asks, CONNECTIONS):
+            compared = [peer for peer in echoes if peer.name == report.WIRE or not ask.grpc]
             for _ in range(PAIRS):
-                ours, echo = (
-                    measure.load(
+                seen = {
+                    name: measure.load(
                         client,
-                        asks[position],
+                        ask,
                         served,
                         server,
                         connections=connections,
@@ -185,9 +214,12 @@ def _compare_with_echo(
                         warm=0.05,
                         realtime=options.realtime,
                     )
-                    for asks, server in running
-                )
-                results.compare((served.name, running[0][0][position].protocol, connections), ours, echo)
+                    for name, server in running.items()
+                    if name in {ours.name, *(peer.name for peer in compared)}
+                }
+                for peer in compared:
+                    key = (served.name, peer.name, ask.protocol, connections)
+                    results.compare(key, seen[ours.name], seen[peer.name])
 
 
 def _measure_sizes(chosen: Sequence[Peer], folder: Path, results: report.Results) -> None:

@@ -22,13 +22,14 @@
 #include <unistd.h>
 
 #define BUFFER (1 << 20)
+#define WINDOW_STEP (1 << 20) /* bytes of answers; the connection's window is 1 GiB */
 enum { DATA = 0, HEADERS = 1, RST = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW = 8 };
 
 typedef struct {
     int fd;
     double sent;
     size_t used;
-    uint32_t stream;
+    uint32_t stream, unacknowledged;
     int has_data;
     char *in;
 } connection;
@@ -104,6 +105,7 @@ static void open_connection(connection *c, int poll) {
     epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &event);
     c->used = 0;
     c->has_data = 0;
+    c->unacknowledged = 0;
     if (grpc) greet(c);
     send_request(c);
 }
@@ -142,11 +144,13 @@ static void http2_frame(connection *c, int type, int flags, uint32_t stream, con
         memcpy(at, payload, 8);
         at += 8;
     }
-    if (type == DATA && size) {
+    if (type == DATA) c->unacknowledged += (uint32_t)size;
+    if (c->unacknowledged > WINDOW_STEP) { /* as clients do: now and then, not for every answer */
         at = put_frame(at, 4, WINDOW, 0, 0);
-        uint32_t more = htonl((uint32_t)size);
+        uint32_t more = htonl(c->unacknowledged);
         memcpy(at, &more, 4);
         at += 4;
+        c->unacknowledged = 0;
     }
     if (at > out) send_all(c, out, (size_t)(at - out));
     if (stream != c->stream) return;

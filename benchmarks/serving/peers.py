@@ -104,11 +104,12 @@ THEIRS = (
     Ask("V2", lambda served: models.v2(served.encoded), _first_output),
     Ask("gRPC", lambda served: models.grpc_message(served.encoded)),
 )
-LEAN = ("grpcio", "httptools", "minio", "orjson", "protobuf", "uvloop")
+LEAN = ("httptools", "minio", "orjson", "protobuf", "uvloop")
 PEERS: tuple[Peer, ...] = (
     Peer("ours", "Headrace, folded table (C)", _ours("table"), OURS, LEAN),
     Peer("ours-onnx", "Headrace, ONNX Runtime", _ours("onnx"), OURS, (*LEAN, "numpy", "onnxruntime")),
-    Peer("echo", "Bare echo of the same bytes", lambda *_: [], OURS, ("uvloop", "grpcio")),
+    Peer("echo", "Bare echo of the same bytes, protocol in Python", lambda *_: [], OURS, ("uvloop", "grpcio")),
+    Peer("echo-wire", "Bare echo of the same bytes, this server's connection", _ours("table"), OURS, LEAN),
     Peer(
         "kserve-sklearn",
         "KServe SDK + scikit-learn (stock server)",

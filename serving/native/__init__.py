@@ -11,7 +11,9 @@ Scoring
 `score` takes any contiguous buffer of `rows * columns` float64 (bytes, array, numpy), row after row, encoded by
 serving.schema (missing is NaN, an unseen category -1). It raises ValueError for a buffer of another size, and releases
 the GIL for big batches. It is thread-safe. The answer is what the fitted pipeline's `predict_proba` (or `predict`)
-gives: bit for bit for trees, within 1e-12 for the others.
+gives: bit for bit for trees, within 1e-12 for the others. Boosted trees of three and more classes are the same bits up
+to the softmax, whose exp is numpy's there and the C library's here: the last bit of a probability may differ. A linear
+regression is within 1e-15 of the sizes of the terms it adds up, as scikit-learn is of itself.
 
 The hot path
     fast = native.fast(table, model="heart", version="3", schema=bundle.schema, reference=reference)
@@ -19,9 +21,9 @@ The hot path
 
 `handle` returns the complete response bytes when `data` is exactly one complete, ordinary request (below), and None
 for everything else; then nothing has been counted and the generic path must take `data` from the start. It never
-raises for any bytes and holds no state between calls. Where the model is not folded, `fast` takes a function in
-place of the table, so that ONNX Runtime is called between C parsing and C rendering; should it raise, the answer is
-None. Call it only between requests of a connection: not while an
+raises for any bytes, and what it keeps between calls (the last head, to recognise the next) changes no answer. Where
+the model is not folded, `fast` takes a function in place of the table, so that ONNX Runtime is called between C parsing
+and C rendering; should it raise, the answer is None. Call it only between requests of a connection: not while an
 earlier request of the same connection is unfinished, and not when API keys or rate limits apply (it looks at neither).
 
 An ordinary request is HTTP/1.1 POST to
@@ -52,7 +54,7 @@ no hot path.
 
 Counting: `counters()` returns a new dict, cumulative since the object was made:
 
-    {"requests": {"v1": n, "v2": n}, "rows": n,
+    {"requests": {"v1": n, "v2": n, "grpc": n}, "rows": n,
      "seconds": {"bounds": [1e-05, ...], "counts": [len(bounds) + 1], "sum": s},     # time inside `handle`
      "predictions": [per class, or per bucket of the reference's prediction edges],
      "scores": [per bucket of the reference's score edges; empty for regression],
@@ -62,6 +64,13 @@ Counting: `counters()` returns a new dict, cumulative since the object was made:
 `predictions`, `scores` and `columns`, so drift is counted once, here.
 
 `sample=n` makes every n-th ordinary request return None, so that the generic path logs it (0: never).
+
+gRPC
+    class Connection(RpcWire, asyncio.Protocol)   # serving.http2
+An `RpcWire` is the server's side of one HTTP/2 connection (h2.h). A call is ordinary when it is ModelInfer with one
+uncompressed message of at most `rows_limit` rows in tensors as above (raw or typed contents; BYTES as text), without
+parameters, that asks for `prediction`, `probabilities` or nothing. It is answered with the bytes that serving.calls
+would give; every other call goes to `called` of the subclass.
 
 The format of model.table is described in table.h.
 """
@@ -73,6 +82,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from serving.native import messages
 from serving.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -143,7 +153,7 @@ def fast(
     identity = {"model_name": model} | ({"model_version": version} if version is not None else {})
     prefix = f"POST /v2/models/{model}"
     versions = ["", f"/versions/{version}"] if version is not None else [""]
-    return Fast(
+    made = Fast(
         scorer,
         [_described(column, bins.get(column.name)) for column in schema.columns],
         [_rendered(label) for label in classes] if classes else None,
@@ -154,6 +164,8 @@ def fast(
         (rows_limit, bytes_limit),
         sample,
     )
+    messages.speak_grpc(made, model, version or "", datatype, classes)
+    return made
 
 
 def output_datatype(schema: Schema) -> str | None:

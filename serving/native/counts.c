@@ -1,5 +1,5 @@
 /* Counters: what was answered, how fast, and in which bins of the reference the features and predictions fell. */
-#include "fast.h"
+#include "infer.h"
 
 #include <math.h>
 
@@ -110,8 +110,8 @@ PyObject *fast_counters(PyObject *object, PyObject *unused) {
     fast_object *self = (fast_object *)object;
     uint32_t outcomes = self->n_labels ? self->n_labels : self->n_edges + 1, scores = self->n_labels ? self->n_edges + 1 : 0;
     (void)unused;
-    return Py_BuildValue("{s:{s:K,s:K},s:K,s:{s:N,s:N,s:d},s:N,s:N,s:N}", "requests", "v1", self->v1_requests, "v2",
-                         self->v2_requests, "rows", self->n_rows, "seconds", "bounds", list_of_bounds(), "counts",
+    return Py_BuildValue("{s:{s:K,s:K,s:K},s:K,s:{s:N,s:N,s:d},s:N,s:N,s:N}", "requests", "v1", self->v1_requests, "v2",
+                         self->v2_requests, "grpc", self->infer ? self->infer->requests : (uint64_t)0, "rows", self->n_rows, "seconds", "bounds", list_of_bounds(), "counts",
                          list_of(self->latencies, FAST_LATENCY_BOUNDS + 1), "sum", self->seconds, "predictions",
                          list_of(self->predictions, outcomes), "scores", list_of(self->score_counts, scores), "columns",
                          list_of_columns(self));

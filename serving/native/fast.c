@@ -5,11 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "http.h"
+#include "infer.h"
 
 static const char VERSION[] = " HTTP/1.1\r\n";
 
-static double now(void) {
+double fast_now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
@@ -90,22 +90,20 @@ static char *put_v2(const fast_object *self, char *at, uint32_t rows, json_text 
     return at ? PUT(at, "]}]}") : NULL;
 }
 
-/* Head and body in one bytes object. */
-static PyObject *make_answer(const fast_object *self, const http_request *request, size_t body_size) {
+/* The answer: the head is put right before the body, which is already there. */
+static fast_bytes put_head(const fast_object *self, const http_request *request, const char *last) {
     char length[24];
-    size_t digits = (size_t)(put_count(length, body_size) - length);
+    size_t digits = (size_t)(put_count(length, (size_t)(last - self->body)) - length);
     size_t id = request->request_id ? sizeof "x-request-id: \r\n" - 1 + request->request_id_size : 0;
-    size_t size = self->head.size + id + sizeof "content-length: \r\n\r\n" - 1 + digits + body_size;
-    PyObject *answer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (!answer) return NULL;
-    char *at = put(PyBytes_AS_STRING(answer), self->head.start, self->head.size);
+    char *first = self->body - (self->head.size + id + sizeof "content-length: \r\n\r\n" - 1 + digits);
+    char *at = put(first, self->head.start, self->head.size);
     if (id) {
         at = put(PUT(at, "x-request-id: "), request->request_id, request->request_id_size);
         at = PUT(at, "\r\n");
     }
     at = put(PUT(at, "content-length: "), length, digits);
-    put(PUT(at, "\r\n\r\n"), self->body, body_size);
-    return answer;
+    PUT(at, "\r\n\r\n");
+    return (fast_bytes){first, (size_t)(last - first)};
 }
 
 static int all_finite(const double *numbers, size_t n) {
@@ -134,44 +132,45 @@ static int call_scorer(fast_object *self, uint32_t rows) {
     return failed;
 }
 
-static int score_rows(fast_object *self, uint32_t rows) {
-    if (!self->table) return call_scorer(self, rows);
-    hr_score(&self->table->table, self->rows, rows, self->scores, self->table->scratch);
-    return 0;
+int fast_score(fast_object *self, uint32_t rows) {
+    if (self->table) hr_score(&self->table->table, self->rows, rows, self->scores, self->table->scratch);
+    else if (call_scorer(self, rows)) return -1;
+    return all_finite(self->scores, (size_t)rows * self->width) ? 0 : -1;
 }
 
-static PyObject *answer(fast_object *self, const char *data, size_t size) {
+static const fast_bytes NOTHING = {NULL, 0};
+
+static fast_bytes answer(fast_object *self, const char *data, size_t size) {
     http_request request;
     json_text id = {NULL, 0, 0};
     int v2;
-    double started = now();
+    double started = fast_now();
     const char *end = data + size, *headers = match_request_line(self, data, end, &v2);
-    if (self->busy || !headers || !http_read_headers(headers, end, &request)) return NULL;
+    if (self->busy || !headers || !http_read_headers(headers, end, &self->head_memory, &request)) return NOTHING;
     json_cursor in = {request.body, end};
     uint32_t rows = v2 ? fast_read_v2(self, &in, &id) : fast_read_v1(self, &in);
-    if (rows == 0 || (self->sample && ++self->ordinary % self->sample == 0)) return NULL;
-    if (score_rows(self, rows) || !all_finite(self->scores, (size_t)rows * self->width)) return NULL;
+    if (rows == 0 || (self->sample && ++self->ordinary % self->sample == 0)) return NOTHING;
+    if (fast_score(self, rows)) return NOTHING;
     char *last = v2 ? put_v2(self, self->body, rows, id) : put_v1(self, self->body, rows);
-    PyObject *bytes = last ? make_answer(self, &request, (size_t)(last - self->body)) : NULL;
-    if (!bytes) return NULL;
+    if (!last) return NOTHING;
     *(v2 ? &self->v2_requests : &self->v1_requests) += 1;
     fast_count_rows(self, self->rows, self->scores, rows);
-    fast_count_seconds(self, now() - started);
-    return bytes;
+    fast_count_seconds(self, fast_now() - started);
+    return put_head(self, &request, last);
 }
 
-PyObject *fast_answer(fast_object *self, const char *data, size_t size) {
-    PyObject *bytes = size <= self->bytes_limit ? answer(self, data, size) : NULL;
-    if (!bytes) PyErr_Clear(); /* a failing scorer, no memory: the generic path may do better, or says so */
+fast_bytes fast_answer(fast_object *self, const char *data, size_t size) {
+    fast_bytes bytes = size <= self->bytes_limit ? answer(self, data, size) : NOTHING;
+    if (!bytes.start) PyErr_Clear(); /* a failing scorer, no memory: the generic path may do better, or says so */
     return bytes;
 }
 
 static PyObject *fast_handle(PyObject *object, PyObject *data) {
     Py_buffer buffer;
     if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) return NULL;
-    PyObject *bytes = fast_answer((fast_object *)object, buffer.buf, (size_t)buffer.len);
+    fast_bytes bytes = fast_answer((fast_object *)object, buffer.buf, (size_t)buffer.len);
     PyBuffer_Release(&buffer);
-    return bytes ? bytes : Py_NewRef(Py_None);
+    return bytes.start ? PyBytes_FromStringAndSize(bytes.start, (Py_ssize_t)bytes.size) : Py_NewRef(Py_None);
 }
 
 static PyObject *fast_observe(PyObject *object, PyObject *args) {
@@ -207,6 +206,8 @@ static void fast_dealloc(PyObject *object) {
 static PyMethodDef fast_methods[] = {
     {"handle", fast_handle, METH_O, "handle(data) -> bytes | None: the answer to one ordinary request."},
     {"observe", fast_observe, METH_VARARGS, "observe(features, outputs, rows): count rows that another path scored."},
+    {"infer", infer_message, METH_O, "infer(message) -> bytes | None: the answer to one ordinary ModelInferRequest."},
+    {"speak_grpc", infer_set_up, METH_VARARGS, "speak_grpc(...): answer ModelInfer too; see serving.native.fast."},
     {"counters", fast_counters, METH_NOARGS, "counters() -> dict: everything counted so far."},
     {NULL, NULL, 0, NULL},
 };

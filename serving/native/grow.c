@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JOINT_STATES 128
+#define JOINT_STATES 512
+#define JOINT_BYTES ((size_t)2 << 20)
 
 static int compare_numbers(const void *left, const void *right) {
     double a = *(const double *)left, b = *(const double *)right;
@@ -77,24 +78,36 @@ static uint32_t *count_tests(hr_table *table, const hr_trees *trees, const hr_fr
     return tests;
 }
 
-static void clear_bits(uint64_t *string, uint32_t first, uint32_t last) {
-    for (uint32_t bit = first; bit < last; bit++) string[bit >> 6] &= ~((uint64_t)1 << (bit & 63));
+/* Leaf `first` to before leaf `last` of a tree. */
+typedef struct {
+    uint32_t tree, first, last;
+} span;
+
+static uint32_t bit_of(const hr_trees *trees, uint32_t tree, uint32_t leaf) {
+    return leaf < 64 ? trees->start[tree] * 8 + leaf : trees->second[tree] * 8 + leaf - 64;
+}
+
+static void clear_bits(const hr_trees *trees, uint64_t *string, span leaves) {
+    for (uint32_t leaf = leaves.first; leaf < leaves.last; leaf++) {
+        uint32_t bit = bit_of(trees, leaves.tree, leaf);
+        string[bit >> 6] &= ~((uint64_t)1 << (bit & 63));
+    }
 }
 
 /* In the strings of one inner node's group: the states that send it right make its left leaves unreachable. */
 static void mask_node(const hr_trees *trees, const hr_front *front, const hr_tree *tree, uint32_t node,
-                      const uint32_t *group_of, uint32_t first, uint32_t last) {
+                      const uint32_t *group_of, span leaves) {
     uint32_t term = tree->test[node] & ~HR_MISSING_LEFT;
     const hr_group *group = &trees->groups[group_of[term]];
     size_t words = trees->words;
     uint32_t cut = hr_count_below(group->cuts, group->n_cuts, group->coded ? front->terms[term].code : tree->threshold[node]);
     if (!group->coded) { /* spread_masks carries this to all states above */
-        clear_bits(group->masks + (cut + 1) * words, first, last);
-        if (!(tree->test[node] & HR_MISSING_LEFT)) clear_bits(group->masks + (group->n_cuts + 1) * words, first, last);
+        clear_bits(trees, group->masks + (cut + 1) * words, leaves);
+        if (!(tree->test[node] & HR_MISSING_LEFT)) clear_bits(trees, group->masks + (group->n_cuts + 1) * words, leaves);
         return;
     }
     for (uint32_t state = 0; state <= group->n_cuts; state++) {
-        if ((state == cut ? 1.0 : 0.0) > tree->threshold[node]) clear_bits(group->masks + state * words, first, last);
+        if ((state == cut ? 1.0 : 0.0) > tree->threshold[node]) clear_bits(trees, group->masks + state * words, leaves);
     }
 }
 
@@ -104,9 +117,10 @@ static void spread_masks(const hr_group *group, size_t words) {
     }
 }
 
-/* For every inner node of a tree: the leaves of its left subtree, as bits first..last of the strings. */
-static void mask_tree(const hr_trees *trees, const hr_front *front, const hr_tree *tree, uint32_t start,
-                      const uint32_t *group_of, uint32_t *leaves_before) {
+/* For every inner node of a tree: the leaves of its left subtree. */
+static void mask_tree(const hr_trees *trees, const hr_front *front, uint32_t t, const uint32_t *group_of,
+                      uint32_t *leaves_before) {
+    const hr_tree *tree = &trees->trees[t];
     uint32_t leaves = 0;
     for (uint32_t i = 0; i < tree->nodes; i++) {
         leaves_before[i] = leaves;
@@ -114,7 +128,7 @@ static void mask_tree(const hr_trees *trees, const hr_front *front, const hr_tre
     }
     for (uint32_t i = 0; i < tree->nodes; i++) {
         if (tree->test[i] == HR_LEAF) continue;
-        mask_node(trees, front, tree, i, group_of, start + leaves_before[i], start + leaves_before[tree->right[i]]);
+        mask_node(trees, front, tree, i, group_of, (span){t, leaves_before[i], leaves_before[tree->right[i]]});
     }
 }
 
@@ -123,9 +137,15 @@ static int compare_groups(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+/* Memory for a number of bit strings. */
+static uint64_t *allocate_masks(hr_table *table, size_t strings, size_t words) {
+    char *memory = hr_allocate(table, strings * words + 8, sizeof(uint64_t));
+    return memory ? (uint64_t *)(memory + (64 - (uintptr_t)memory % 64) % 64) : NULL;
+}
+
 static int fill_joint(hr_table *table, hr_trees *trees, hr_joint *joint, uint32_t states) {
     size_t words = trees->words;
-    joint->masks = hr_allocate(table, (size_t)states * words, sizeof(uint64_t));
+    joint->masks = allocate_masks(table, states, words);
     if (!joint->masks) return -1;
     memset(joint->masks, 0xff, (size_t)states * words * sizeof(uint64_t));
     for (uint32_t state = 0; state < states; state++) {
@@ -140,7 +160,11 @@ static int fill_joint(hr_table *table, hr_trees *trees, hr_joint *joint, uint32_
     return 0;
 }
 
-/* Join groups, those of fewest states first, while a joint has no more than JOINT_STATES. */
+static int may_join(const hr_trees *trees, uint64_t states) {
+    return states <= JOINT_STATES && states * trees->words * sizeof(uint64_t) <= JOINT_BYTES;
+}
+
+/* Join groups, those of fewest states first, as long as the joint stays small. */
 static int join_groups(hr_table *table, hr_trees *trees) {
     trees->joints = hr_allocate(table, trees->n_groups, sizeof *trees->joints);
     if (!trees->joints) return -1;
@@ -149,31 +173,10 @@ static int join_groups(hr_table *table, hr_trees *trees) {
         hr_joint *joint = &trees->joints[trees->n_joints++];
         uint64_t states = hr_states_of(&trees->groups[g]);
         *joint = (hr_joint){g, 1, trees->groups[g].masks};
-        for (g++; g < trees->n_groups && states * hr_states_of(&trees->groups[g]) <= JOINT_STATES; g++, joint->n++) {
+        for (g++; g < trees->n_groups && may_join(trees, states * hr_states_of(&trees->groups[g])); g++, joint->n++) {
             states *= hr_states_of(&trees->groups[g]);
         }
         if (joint->n > 1 && fill_joint(table, trees, joint, (uint32_t)states)) return -1;
-    }
-    return 0;
-}
-
-/* Where every leaf is (1, 0) or (0, 1), a forest's sums are votes, and votes are counted without looking values up. */
-static int find_ones(hr_table *table, hr_trees *trees) {
-    if (trees->leaf != 2) return 0;
-    for (uint32_t t = 0; t < trees->n_trees; t++) {
-        const double *value = trees->values + trees->first[t];
-        for (uint32_t i = 0; i < trees->leaves[t]; i++, value += 2) {
-            if (!((value[0] == 1.0 && value[1] == 0.0) || (value[0] == 0.0 && value[1] == 1.0))) return 0;
-        }
-        if (trees->leaves[t] > 128) return 0;
-    }
-    trees->ones = hr_allocate(table, (size_t)trees->words + 2, sizeof(uint64_t));
-    if (!trees->ones) return -1;
-    for (uint32_t t = 0; t < trees->n_trees; t++) {
-        for (uint32_t i = 0; i < trees->leaves[t]; i++) {
-            uint32_t bit = trees->start[t] * 8 + i;
-            if (trees->values[trees->first[t] + 2 * (size_t)i + 1] == 1.0) trees->ones[bit >> 6] |= (uint64_t)1 << (bit & 63);
-        }
     }
     return 0;
 }
@@ -186,15 +189,16 @@ static int build_masks(hr_table *table, hr_model *model, const uint32_t *group_o
     if (!leaves_before) return -1;
     for (uint32_t g = 0; g < trees->n_groups; g++) {
         size_t size = (size_t)hr_states_of(&trees->groups[g]) * trees->words;
-        trees->groups[g].masks = hr_allocate(table, size, sizeof(uint64_t));
+        trees->groups[g].masks = allocate_masks(table, hr_states_of(&trees->groups[g]), trees->words);
         if (!trees->groups[g].masks) return -1;
         memset(trees->groups[g].masks, 0xff, size * sizeof(uint64_t));
     }
     for (uint32_t t = 0; t < trees->n_trees; t++) {
-        mask_tree(trees, &model->front, &trees->trees[t], trees->start[t] * 8, group_of, leaves_before);
+        mask_tree(trees, &model->front, t, group_of, leaves_before);
     }
     for (uint32_t g = 0; g < trees->n_groups; g++) spread_masks(&trees->groups[g], trees->words);
-    if (join_groups(table, trees) || find_ones(table, trees)) return -1;
+    if (join_groups(table, trees)) return -1;
+    trees->chosen = hr_reserve(table, (size_t)trees->n_joints * sizeof(uint64_t *));
     trees->bits = hr_reserve(table, ((size_t)trees->words + 2) * sizeof(uint64_t)); /* + 2: reads past the last byte */
     return 0;
 }
@@ -254,14 +258,17 @@ static int build_nodes(hr_table *table, hr_model *model, const uint32_t *group_o
     return 0;
 }
 
+static uint32_t whole_blocks(size_t words) { return (uint32_t)((words + HR_BLOCK - 1) / HR_BLOCK * HR_BLOCK); }
+
 /* Leaf values of all trees in one array, and where each tree's begin, as values and as bytes of the bit strings. */
 static int gather_leaves(hr_table *table, hr_trees *trees) {
     size_t total = 0, bytes = 0;
     trees->start = hr_allocate(table, trees->n_trees, sizeof *trees->start);
     trees->leaves = hr_allocate(table, trees->n_trees, sizeof *trees->leaves);
+    trees->second = hr_allocate(table, trees->n_trees, sizeof *trees->second);
     trees->output = hr_allocate(table, trees->n_trees, sizeof *trees->output);
     trees->first = hr_allocate(table, trees->n_trees, sizeof *trees->first);
-    if (!trees->start || !trees->leaves || !trees->output || !trees->first) return -1;
+    if (!trees->start || !trees->second || !trees->leaves || !trees->output || !trees->first) return -1;
     for (uint32_t t = 0; t < trees->n_trees; t++) total += (size_t)trees->trees[t].leaves * trees->leaf;
     trees->values = hr_allocate(table, total, sizeof *trees->values);
     if (!trees->values) return -1;
@@ -269,6 +276,7 @@ static int gather_leaves(hr_table *table, hr_trees *trees) {
     for (uint32_t t = 0; t < trees->n_trees; t++) {
         const hr_tree *tree = &trees->trees[t];
         trees->start[t] = (uint32_t)(bytes > UINT32_MAX / 16 ? UINT32_MAX / 16 : bytes);
+        trees->second[t] = trees->start[t] + 8;
         trees->leaves[t] = tree->leaves;
         trees->output[t] = tree->output;
         trees->first[t] = total;
@@ -277,8 +285,43 @@ static int gather_leaves(hr_table *table, hr_trees *trees) {
         bytes += (tree->leaves + 7) / 8;
     }
     if (bytes / 8 >= UINT32_MAX / 128) return hr_fail(table, "trees: too many leaves");
-    trees->words = (uint32_t)((bytes + 7) / 8);
+    trees->words = whole_blocks((bytes + 7) / 8);
     return 0;
+}
+
+/* Whether every leaf is (1, 0) or (0, 1): a forest's sums are votes then. */
+static int is_certain(const hr_trees *trees) {
+    if (trees->leaf != 2) return 0;
+    for (uint32_t t = 0; t < trees->n_trees; t++) {
+        const double *value = trees->values + trees->first[t];
+        if (trees->leaves[t] > 128) return 0;
+        for (uint32_t i = 0; i < trees->leaves[t]; i++, value += 2) {
+            if (!((value[0] == 1.0 && value[1] == 0.0) || (value[0] == 0.0 && value[1] == 1.0))) return 0;
+        }
+    }
+    return 1;
+}
+
+/* Votes are counted many at once, without looking values up: leaves take whole words, of like trees side by side. */
+static int align_leaves(hr_table *table, hr_trees *trees) {
+    uint32_t n_long, at_short = 0, at_long;
+    for (uint32_t t = 0; t < trees->n_trees; t++) trees->n_short += trees->leaves[t] <= 64;
+    n_long = trees->n_trees - trees->n_short;
+    at_long = trees->n_short;
+    for (uint32_t t = 0; t < trees->n_trees; t++) {
+        uint32_t word = trees->leaves[t] <= 64 ? at_short++ : at_long++;
+        trees->start[t] = word * 8;
+        trees->second[t] = (word + n_long) * 8;
+    }
+    trees->words = whole_blocks((size_t)trees->n_short + 2 * (size_t)n_long);
+    trees->ones = hr_allocate(table, trees->words, sizeof(uint64_t));
+    for (uint32_t t = 0; trees->ones && t < trees->n_trees; t++) {
+        for (uint32_t i = 0; i < trees->leaves[t]; i++) {
+            uint32_t bit = bit_of(trees, t, i);
+            if (trees->values[trees->first[t] + 2 * (size_t)i + 1] == 1.0) trees->ones[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        }
+    }
+    return trees->ones ? 0 : -1;
 }
 
 int hr_build_trees(hr_table *table, hr_model *model) {
@@ -287,6 +330,7 @@ int hr_build_trees(hr_table *table, hr_model *model) {
     uint32_t *tests = count_tests(table, trees, &model->front);
     uint32_t *group_of = hr_draft(table, model->front.n_terms, sizeof *group_of);
     if (!tests || !group_of || gather_leaves(table, trees)) return -1;
+    if (is_certain(trees) && align_leaves(table, trees)) return -1;
     if (group_terms(table, trees, &model->front, tests, group_of)) return -1;
     sort_cuts(trees, &model->front, tests, group_of);
     for (uint32_t g = 0; g < trees->n_groups; g++) masks += (size_t)hr_states_of(&trees->groups[g]) * trees->words * 8;

@@ -124,6 +124,7 @@ static int take_header(int role, const char *text, size_t size, http_request *re
     case HOST:
         return is_visible(text, size);
     case LENGTH:
+        request->length = text;
         return read_length(text, size, &request->body_size);
     case TYPE:
         return is_json(text, size);
@@ -150,7 +151,31 @@ static const char *find_line_end(const char *at, const char *end) {
     return refused ? NULL : stop;
 }
 
-int http_read_headers(const char *at, const char *end, http_request *request) {
+/* The headers as they were last time, with any length; what follows them is the body. */
+static int recall(const http_memory *memory, const char *at, const char *end, http_request *request) {
+    if ((size_t)(end - at) < memory->before + memory->after || memcmp(at, memory->bytes, memory->before) != 0) return 0;
+    const char *digits = at + memory->before, *rest = digits;
+    while (rest < end && *rest >= '0' && *rest <= '9') rest++;
+    if (!read_length(digits, (size_t)(rest - digits), &request->body_size)) return 0;
+    if ((size_t)(end - rest) != memory->after + request->body_size) return 0;
+    if (memcmp(rest, memory->bytes + memory->before, memory->after) != 0) return 0;
+    request->request_id = NULL;
+    request->body = rest + memory->after;
+    return 1;
+}
+
+static void remember(http_memory *memory, const char *at, const http_request *request) {
+    size_t size = (size_t)(request->body - at), before = (size_t)(request->length - at);
+    if (request->request_id || size > HTTP_LONGEST_HEAD) return;
+    const char *rest = request->length;
+    while (*rest >= '0' && *rest <= '9') rest++;
+    memory->before = before;
+    memory->after = (size_t)(request->body - rest);
+    memcpy(memory->bytes, at, before);
+    memcpy(memory->bytes + before, rest, memory->after);
+}
+
+static int read_headers(const char *at, const char *end, http_request *request) {
     unsigned seen = 0;
     request->request_id = NULL;
     while (end - at >= 2 && !(at[0] == '\r' && at[1] == '\n')) {
@@ -168,4 +193,11 @@ int http_read_headers(const char *at, const char *end, http_request *request) {
     request->body = at + 2;
     unsigned needed = 1u << LENGTH | 1u << TYPE | 1u << HOST;
     return (seen & needed) == needed && (size_t)(end - request->body) == request->body_size;
+}
+
+int http_read_headers(const char *at, const char *end, http_memory *memory, http_request *request) {
+    if (memory->before && recall(memory, at, end, request)) return 1;
+    if (!read_headers(at, end, request)) return 0;
+    remember(memory, at, request);
+    return 1;
 }

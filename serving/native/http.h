@@ -9,9 +9,18 @@ typedef struct {
     size_t body_size;
     const char *request_id; /* NULL when there is none */
     size_t request_id_size;
+    const char *length; /* the digits of the body's length */
 } http_request;
 
+#define HTTP_LONGEST_HEAD 1024
+
+/* The header lines of an earlier request: clients and proxies send the same ones again and again, but for the length. */
+typedef struct {
+    size_t before, after; /* bytes up to the digits of the length, and from there to the body; none: 0 */
+    char bytes[HTTP_LONGEST_HEAD];
+} http_memory;
+
 /* Reads the header lines that follow the request line; 1 when all of them are ordinary and the body is complete. */
-int http_read_headers(const char *at, const char *end, http_request *request);
+int http_read_headers(const char *at, const char *end, http_memory *memory, http_request *request);
 
 #endif

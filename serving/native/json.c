@@ -69,7 +69,7 @@ static int compose(uint64_t number, int places, double *value) {
     return 1;
 }
 
-int json_read_number(json_cursor *in, json_number *number) {
+int json_read_any_number(json_cursor *in, json_number *number) {
     json_space(in);
     const char *start = in->at, *at = start, *end = in->end;
     uint64_t mantissa = 0;

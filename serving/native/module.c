@@ -137,7 +137,7 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
 }
 
 PyTypeObject *hr_table_type, *hr_fast_type, *hr_gate_type;
-static PyTypeObject *wire_type;
+static PyTypeObject *wire_type, *rpc_type;
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "serving.native._native", "The C side of serving; see serving.native.", -1, NULL, NULL, NULL,
@@ -151,7 +151,8 @@ PyMODINIT_FUNC PyInit__native(void) {
                                                PyExc_ValueError, NULL);
     if (!hr_table_error || PyModule_AddObjectRef(module, "TableError", hr_table_error) ||
         add_type(module, &hr_table_spec, &hr_table_type) || add_type(module, &hr_fast_spec, &hr_fast_type) ||
-        add_type(module, &hr_gate_spec, &hr_gate_type) || add_type(module, &hr_wire_spec, &wire_type) || hr_name_wire()) {
+        add_type(module, &hr_gate_spec, &hr_gate_type) || add_type(module, &hr_wire_spec, &wire_type) || hr_name_wire() ||
+        add_type(module, &hr_rpc_spec, &rpc_type) || hr_name_rpc()) {
         Py_DECREF(module);
         return NULL;
     }

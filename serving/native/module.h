@@ -16,9 +16,10 @@ typedef struct {
 
 extern PyObject *hr_table_error;
 extern PyTypeObject *hr_table_type, *hr_fast_type, *hr_gate_type;
-extern PyType_Spec hr_table_spec, hr_fast_spec, hr_gate_spec, hr_wire_spec;
+extern PyType_Spec hr_table_spec, hr_fast_spec, hr_gate_spec, hr_wire_spec, hr_rpc_spec;
 
 int hr_name_wire(void);
+int hr_name_rpc(void);
 char *hr_scratch(const hr_table *table, void **memory);
 
 #endif

@@ -4,13 +4,13 @@
 #include <math.h>
 #include <string.h>
 
-#define FLOAT32_MAX 3.4028234663852886e38
+#define FLOAT32_MAX FAST_FLOAT32_MAX
 #define EXACT_INTEGERS 9007199254740992.0 /* 2^53: up to here a double and an integer compare as Python compares them */
 #define UNSEEN (-1.0)
 
 typedef enum { ANY, REAL, INTEGER, TRUTH, TEXT } token;
 
-typedef struct {
+typedef struct fast_datatype {
     const char *name;
     token token;
     double least, most;
@@ -25,7 +25,7 @@ static const datatype datatypes[] = {
     {"BYTES", TEXT, 0, 0},
 };
 
-static int same(json_text text, fast_bytes bytes) {
+static int equal(fast_bytes text, fast_bytes bytes) {
     return text.size == bytes.size && memcmp(text.start, bytes.start, text.size) == 0;
 }
 
@@ -33,29 +33,22 @@ static int is(json_text text, const char *word) {
     return text.size == strlen(word) && memcmp(text.start, word, text.size) == 0;
 }
 
-static int read_code(const fast_column *column, double number, double *value) {
+int fast_take_code(const fast_column *column, double number, double *value) {
     if (fabs(number) > EXACT_INTEGERS) return 0;
     *value = UNSEEN;
-    for (uint32_t i = 0; i < column->n_categories; i++) {
-        if (column->numbers[i] == number) {
-            *value = i;
-            break;
-        }
-    }
+    for (uint32_t i = 0; i < column->n_categories; i++) *value = column->numbers[i] == number ? i : *value;
     return 1;
 }
 
-static int read_text(const fast_column *column, json_cursor *in, double *value) {
-    json_text text;
-    if (!json_string(in, &text)) return 0;
+int fast_take_text(const fast_column *column, fast_bytes text, int ascii, double *value) {
     for (uint32_t i = 0; i < column->n_categories; i++) {
-        if (same(text, column->texts[i])) {
+        if (equal(text, column->texts[i])) {
             *value = i;
             return 1;
         }
     }
     *value = UNSEEN;
-    return text.ascii; /* unknown bytes might not even be UTF-8 */
+    return ascii; /* unknown bytes might not even be UTF-8 */
 }
 
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date
@@ -67,11 +60,10 @@ static double days_from_civil(int year, int month, int day) {
 }
 
 /* Only YYYY-MM-DD; other forms of ISO 8601 take the generic path. */
-static int read_date(json_cursor *in, double *value) {
+int fast_take_date(fast_bytes text, double *value) {
     static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    json_text text;
     int parts[3] = {0, 0, 0}, part = 0;
-    if (!json_string(in, &text) || text.size != 10 || text.start[4] != '-' || text.start[7] != '-') return 0;
+    if (text.size != 10 || text.start[4] != '-' || text.start[7] != '-') return 0;
     for (int i = 0; i < 10; i++) {
         if (i == 4 || i == 7) {
             part++;
@@ -98,15 +90,23 @@ static int read_truth(json_cursor *in, double *value) {
 /* One value of a column; `type` further restricts it to what a tensor's datatype may hold. */
 static int read_value(const fast_column *column, json_cursor *in, const datatype *type, double *value) {
     json_number number;
+    json_text text;
     char next = json_peek(in);
+    if (next >= '0' && next <= '9' && column->kind == FAST_NUMBER && (!type || type->token == REAL)) {
+        if (!json_read_number(in, &number)) return 0;
+        *value = number.value;
+        return number.value <= FLOAT32_MAX;
+    }
     if (next == 'n') {
         *value = NAN;
         return json_word(in, "null", 4);
     }
     if (next == '"') {
         if (type && type->token != TEXT) return 0;
-        if (column->kind == FAST_TEXT) return read_text(column, in, value);
-        return column->kind == FAST_DATE && read_date(in, value);
+        if (!json_string(in, &text)) return 0;
+        fast_bytes bytes = {text.start, text.size};
+        if (column->kind == FAST_TEXT) return fast_take_text(column, bytes, text.ascii, value);
+        return column->kind == FAST_DATE && fast_take_date(bytes, value);
     }
     if (next == 't' || next == 'f') {
         return (!type || type->token == TRUTH) && column->kind == FAST_BOOLEAN && read_truth(in, value);
@@ -117,7 +117,7 @@ static int read_value(const fast_column *column, json_cursor *in, const datatype
     if (type && type->token == INTEGER) {
         if (!number.integer || !(number.value >= type->least && number.value <= type->most)) return 0;
     }
-    if (column->kind == FAST_CODE) return read_code(column, number.value, value);
+    if (column->kind == FAST_CODE) return fast_take_code(column, number.value, value);
     if (column->kind == FAST_BOOLEAN) return number.value == 0.0 || number.value == 1.0;
     return fabs(number.value) <= FLOAT32_MAX;
 }
@@ -132,22 +132,22 @@ static int read_list(fast_object *self, json_cursor *in, const datatype *type, d
 }
 
 /* The column of a name, looked for at `guess` first; n_columns when there is none. */
-static uint32_t find_column(const fast_object *self, json_text name, uint32_t guess) {
-    if (guess < self->n_columns && same(name, self->columns[guess].name)) return guess;
+uint32_t fast_find_column(const fast_object *self, fast_bytes name, uint32_t guess) {
+    if (guess < self->n_columns && equal(name, self->columns[guess].name)) return guess;
     for (uint32_t c = 0; c < self->n_columns; c++) {
-        if (same(name, self->columns[c].name)) return c;
+        if (equal(name, self->columns[c].name)) return c;
     }
     return self->n_columns;
 }
 
 /* Note that a row or request names a column; 0 when it did before. */
-static int mark(fast_object *self, uint32_t column) {
+int fast_mark(fast_object *self, uint32_t column) {
     if (self->seen[column] == self->stamp) return 0;
     self->seen[column] = self->stamp;
     return 1;
 }
 
-static void start_marks(fast_object *self) {
+void fast_start_marks(fast_object *self) {
     if (++self->stamp == 0) {
         memset(self->seen, 0, self->n_columns * sizeof *self->seen);
         self->stamp = 1;
@@ -156,12 +156,12 @@ static void start_marks(fast_object *self) {
 
 static int read_object(fast_object *self, json_cursor *in, double *row) {
     if (!json_take(in, '{')) return 0;
-    start_marks(self);
+    fast_start_marks(self);
     for (uint32_t i = 0; i < self->n_columns; i++) {
         json_text name;
         if ((i && !json_take(in, ',')) || !json_string(in, &name) || !json_take(in, ':')) return 0;
-        uint32_t column = find_column(self, name, i);
-        if (column == self->n_columns || !mark(self, column)) return 0;
+        uint32_t column = fast_find_column(self, (fast_bytes){name.start, name.size}, i);
+        if (column == self->n_columns || !fast_mark(self, column)) return 0;
         if (!read_value(&self->columns[column], in, NULL, row + column)) return 0;
     }
     return json_take(in, '}');
@@ -181,13 +181,7 @@ uint32_t fast_read_v1(fast_object *self, json_cursor *in) {
     return json_peek(in) == 0 && in->at == in->end ? rows : 0;
 }
 
-typedef struct {
-    json_text name;
-    uint32_t rank, shape[2];
-    const datatype *type;
-} tensor_head;
-
-static int read_shape(json_cursor *in, tensor_head *tensor) {
+static int read_shape(json_cursor *in, fast_tensor *tensor) {
     if (tensor->rank || !json_take(in, '[') || !json_count(in, &tensor->shape[0])) return 0;
     tensor->rank = 1;
     if (json_take(in, ',')) {
@@ -197,7 +191,7 @@ static int read_shape(json_cursor *in, tensor_head *tensor) {
     return json_take(in, ']');
 }
 
-static int read_datatype(json_cursor *in, tensor_head *tensor) {
+static int read_datatype(json_cursor *in, fast_tensor *tensor) {
     json_text name;
     if (tensor->type || !json_string(in, &name)) return 0;
     for (size_t i = 0; i < sizeof datatypes / sizeof *datatypes; i++) {
@@ -207,7 +201,7 @@ static int read_datatype(json_cursor *in, tensor_head *tensor) {
 }
 
 /* The fields of a tensor up to its data, which has to come last. */
-static int read_tensor_head(json_cursor *in, tensor_head *tensor) {
+static int read_tensor_head(json_cursor *in, fast_tensor *tensor) {
     memset(tensor, 0, sizeof *tensor);
     if (!json_take(in, '{')) return 0;
     for (;;) {
@@ -225,7 +219,29 @@ static int read_tensor_head(json_cursor *in, tensor_head *tensor) {
     }
 }
 
-static int read_matrix(fast_object *self, json_cursor *in, const tensor_head *tensor) {
+/* The first tensor up to its data, where it is the same as in an earlier request. */
+static int recall_tensor(const fast_tensor_memory *memory, json_cursor *in, fast_tensor *tensor) {
+    if (!memory->size || (size_t)(in->end - in->at) < memory->size) return 0;
+    if (memcmp(in->at, memory->bytes, memory->size) != 0) return 0;
+    *tensor = memory->read;
+    tensor->name.start = in->at + memory->name;
+    in->at += memory->size;
+    return 1;
+}
+
+static int read_first_tensor(fast_tensor_memory *memory, json_cursor *in, fast_tensor *tensor) {
+    if (recall_tensor(memory, in, tensor)) return 1;
+    const char *start = in->at;
+    if (!read_tensor_head(in, tensor)) return 0;
+    size_t size = (size_t)(in->at - start);
+    if (size <= FAST_LONGEST_TENSOR) {
+        *memory = (fast_tensor_memory){size, (size_t)(tensor->name.start - start), *tensor, {0}};
+        memcpy(memory->bytes, start, size);
+    }
+    return 1;
+}
+
+static int read_matrix(fast_object *self, json_cursor *in, const fast_tensor *tensor) {
     if (!json_take(in, '[')) return 0;
     int nested = json_peek(in) == '[';
     for (uint32_t i = 0; i < tensor->shape[0]; i++) {
@@ -242,7 +258,7 @@ static int read_matrix(fast_object *self, json_cursor *in, const tensor_head *te
     return json_take(in, ']') && json_take(in, '}');
 }
 
-static int read_column(fast_object *self, json_cursor *in, const tensor_head *tensor, uint32_t column) {
+static int read_column(fast_object *self, json_cursor *in, const fast_tensor *tensor, uint32_t column) {
     if (!json_take(in, '[')) return 0;
     int nested = tensor->rank == 2 && json_peek(in) == '[';
     for (uint32_t i = 0; i < tensor->shape[0]; i++) {
@@ -258,17 +274,18 @@ static int read_column(fast_object *self, json_cursor *in, const tensor_head *te
 static uint32_t read_inputs(fast_object *self, json_cursor *in) {
     uint32_t rows = 0;
     if (!json_take(in, '[')) return 0;
-    start_marks(self);
+    fast_start_marks(self);
     for (uint32_t i = 0; i < self->n_columns; i++) {
-        tensor_head tensor;
-        if ((i && !json_take(in, ',')) || !read_tensor_head(in, &tensor)) return 0;
+        fast_tensor tensor;
+        if (i && !json_take(in, ',')) return 0;
+        if (!(i ? read_tensor_head(in, &tensor) : read_first_tensor(&self->tensor_memory, in, &tensor))) return 0;
         if (tensor.shape[0] > self->rows_limit || (rows && tensor.shape[0] != rows)) return 0;
         rows = tensor.shape[0];
-        uint32_t column = find_column(self, tensor.name, i);
+        uint32_t column = fast_find_column(self, (fast_bytes){tensor.name.start, tensor.name.size}, i);
         if (i == 0 && tensor.rank == 2 && tensor.shape[1] == self->n_columns && (self->n_columns > 1 || column == 1)) {
             return tensor.name.ascii && read_matrix(self, in, &tensor) && json_take(in, ']') ? rows : 0;
         }
-        if (column == self->n_columns || !mark(self, column)) return 0;
+        if (column == self->n_columns || !fast_mark(self, column)) return 0;
         if (tensor.rank == 2 && tensor.shape[1] != 1) return 0;
         if (!read_column(self, in, &tensor, column)) return 0;
     }

@@ -1,5 +1,5 @@
 /* What a Fast is made from. Arguments come from serving.native.fast, yet nothing about them is taken for granted. */
-#include "fast.h"
+#include "infer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,6 +32,8 @@ void fast_release(fast_object *self) {
         self->memory = block->next;
         free(block);
     }
+    infer_release(self->infer);
+    self->infer = NULL;
     Py_CLEAR(self->table);
     Py_CLEAR(self->scorer);
     Py_CLEAR(self->held);
@@ -141,7 +143,9 @@ static int make_room(fast_object *self) {
     size_t capacity = self->v2_head.size + self->v2_tail.size + FAST_LONGEST_ID + 256;
     self->rows = keep(self, (size_t)self->rows_limit * self->n_columns, sizeof(double));
     self->scores = keep(self, (size_t)self->rows_limit * self->width, sizeof(double));
-    self->body = keep(self, capacity + (longest + 1) * self->rows_limit, 1);
+    size_t head = self->head.size + FAST_LONGEST_ID + 64; /* with the request's id and the length */
+    char *answer = keep(self, head + capacity + (longest + 1) * self->rows_limit, 1);
+    self->body = answer ? answer + head : NULL;
     self->seen = keep(self, self->n_columns, sizeof *self->seen);
     self->predictions = keep(self, (size_t)(self->n_labels ? self->n_labels : self->n_edges + 1), sizeof(uint64_t));
     self->score_counts = keep(self, (size_t)self->n_edges + 1, sizeof(uint64_t));

@@ -111,15 +111,6 @@ const double *hr_front_values(const hr_table *table, const hr_front *front, cons
     return values;
 }
 
-double hr_term_value(const hr_term *term, const double *values) {
-    double value = values[term->column];
-    if ((term->parts & HR_FILL) && isnan(value)) value = term->fill;
-    if (term->parts & HR_CODE) return value == term->code ? 1.0 : 0.0;
-    if (term->parts & HR_MEAN) value -= term->mean;
-    if (term->parts & HR_SCALE) value /= term->scale;
-    return value;
-}
-
 static double *fill_terms(const hr_table *table, const hr_model *model, const double *row, char *scratch) {
     double *terms = (double *)(scratch + model->terms);
     const double *values = hr_front_values(table, &model->front, row, scratch);

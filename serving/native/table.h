@@ -37,6 +37,7 @@
 #ifndef HEADRACE_TABLE_H
 #define HEADRACE_TABLE_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -110,14 +111,16 @@ typedef struct {
     uint32_t n_groups, n_joints, words, n_ranks;
     hr_group *groups;
     hr_joint *joints;
-    uint64_t *ones; /* leaves that are certain of the second of two classes; NULL unless all are certain of one */
+    uint64_t *ones; /* leaves that are certain of the second of two classes; NULL unless all are certain of one, and then: */
+    uint32_t n_short; /* trees of up to 64 leaves: a word each, and the others two, all the first before all the second */
     uint32_t *start;  /* masks: first byte of each tree's leaves; walk: root */
+    uint32_t *second; /* masks: byte of each tree's leaves from the 64th */
     uint32_t *leaves; /* per tree */
     uint32_t *output; /* per tree */
     size_t *first;    /* per tree: index of its first leaf value */
     double *values;   /* all leaves */
     hr_node *nodes;   /* walking only */
-    size_t bits, ranks; /* scratch offsets */
+    size_t chosen, bits, ranks; /* scratch offsets */
 } hr_trees;
 
 typedef struct {
@@ -165,8 +168,16 @@ size_t hr_reserve(hr_table *table, size_t bytes);
 int hr_fail(hr_table *table, const char *what);
 int hr_read_model(hr_table *table, const unsigned char *data, size_t size);
 int hr_build_trees(hr_table *table, hr_model *model);
-double hr_term_value(const hr_term *term, const double *values);
 const double *hr_front_values(const hr_table *table, const hr_front *front, const double *row, char *scratch);
 void hr_sum_trees(const hr_model *model, const double *values, double *raw, char *scratch);
+
+static inline double hr_term_value(const hr_term *term, const double *values) {
+    double value = values[term->column];
+    if ((term->parts & HR_FILL) && isnan(value)) value = term->fill;
+    if (term->parts & HR_CODE) return value == term->code ? 1.0 : 0.0;
+    if (term->parts & HR_MEAN) value -= term->mean;
+    if (term->parts & HR_SCALE) value /= term->scale;
+    return value;
+}
 
 #endif

@@ -4,6 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__GNUC__) || defined(__clang__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE inline
+#endif
 #define LANES 8 /* trees walked at a time, to overlap their cache misses */
 
 /* The state of a group for a row: how many cuts lie below its term, or which of its codes its column has. */
@@ -55,25 +60,65 @@ static inline uint32_t exit_leaf(const unsigned char *bytes, uint32_t leaves) {
     return leaf + lowest_bit(bits);
 }
 
-/* AND of n strings into bits, four at a time: fewer passes over `bits`, whose own content counts unless `fresh`. */
-static void intersect(uint64_t *restrict bits, const uint64_t *const *masks, uint32_t n, uint32_t words, int fresh) {
-    uint32_t g = 0;
-    if (fresh && n >= 4) {
-        const uint64_t *a = masks[0], *b = masks[1], *c = masks[2], *d = masks[3];
-        for (uint32_t w = 0; w < words; w++) bits[w] = a[w] & b[w] & c[w] & d[w];
-        g = 4;
-    } else if (fresh) {
-        memset(bits, 0xff, words * sizeof *bits);
-    }
-    for (; g + 4 <= n; g += 4) {
-        const uint64_t *a = masks[g], *b = masks[g + 1], *c = masks[g + 2], *d = masks[g + 3];
-        for (uint32_t w = 0; w < words; w++) bits[w] &= a[w] & b[w] & c[w] & d[w];
-    }
-    for (; g < n; g++) {
-        const uint64_t *a = masks[g];
-        for (uint32_t w = 0; w < words; w++) bits[w] &= a[w];
+#if defined(__GNUC__) || defined(__clang__)
+typedef uint64_t line __attribute__((vector_size(64))); /* a cache line; the compiler splits it for narrower registers */
+#else
+#define line uint64_t
+#endif
+
+/* AND of n strings of whole blocks, two lines at a time. */
+static ALWAYS_INLINE void intersect(uint64_t *bits, const uint64_t *const *masks, uint32_t n, uint32_t words) {
+    const uint32_t step = sizeof(line) / sizeof(uint64_t);
+    for (uint32_t start = 0; start < words; start += 2 * step) {
+        line a, b, more_a, more_b;
+        memcpy(&a, masks[0] + start, sizeof a);
+        memcpy(&b, masks[0] + start + step, sizeof b);
+        for (uint32_t g = 1; g < n; g++) {
+            memcpy(&more_a, masks[g] + start, sizeof a);
+            memcpy(&more_b, masks[g] + start + step, sizeof b);
+            a &= more_a;
+            b &= more_b;
+        }
+        memcpy(bits + start, &a, sizeof a);
+        memcpy(bits + start + step, &b, sizeof b);
     }
 }
+
+/* How many of the lowest bits are among the ones: every leaf is a vote for one of two classes, so no sum can round, and
+ * neither values nor their order matter. The words lie as align_leaves (grow.c) has put them. */
+static ALWAYS_INLINE uint64_t count_votes(const uint64_t *bits, const uint64_t *ones, uint32_t n_short, uint32_t n_long) {
+    const uint64_t *low = bits + n_short, *high = low + n_long, *of_low = ones + n_short, *of_high = of_low + n_long;
+    uint64_t votes = 0;
+    for (uint32_t i = 0; i < n_short; i++) votes += (bits[i] & (0 - bits[i]) & ones[i]) != 0;
+    for (uint32_t i = 0; i < n_long; i++) {
+        uint64_t here = low[i] & (0 - low[i]) & of_low[i], there = high[i] & (0 - high[i]) & of_high[i];
+        votes += (low[i] ? here : there) != 0;
+    }
+    return votes;
+}
+
+/* Both again for processors with wider registers: the same integers, several at a time. */
+#define FOR_PROCESSOR(name, attribute)                                                                                 \
+    attribute static void intersect_##name(uint64_t *restrict bits, const uint64_t *const *masks, uint32_t n,          \
+                                           uint32_t words) {                                                           \
+        intersect(bits, masks, n, words);                                                                              \
+    }                                                                                                                  \
+    attribute static uint64_t count_votes_##name(const uint64_t *bits, const uint64_t *ones, uint32_t n_short,         \
+                                                 uint32_t n_long) {                                                    \
+        return count_votes(bits, ones, n_short, n_long);                                                               \
+    }
+
+FOR_PROCESSOR(any, )
+#if defined(__x86_64__) && defined(__GNUC__)
+FOR_PROCESSOR(avx2, __attribute__((target("avx2"))))
+FOR_PROCESSOR(avx512, __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))))
+#define CHOOSE(function)                                                                                               \
+    (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? function##_avx512                      \
+     : __builtin_cpu_supports("avx2")                                         ? function##_avx2                        \
+                                                                              : function##_any)
+#else
+#define CHOOSE(function) function##_any
+#endif
 
 static void add_leaf(const hr_trees *trees, uint32_t t, uint32_t leaf, double *raw) {
     const double *value = trees->values + trees->first[t] + (size_t)leaf * trees->leaf;
@@ -95,21 +140,6 @@ static void sum_pairs(const hr_trees *trees, const unsigned char *bytes, double 
     raw[1] = second;
 }
 
-/* Every leaf is a vote for one of two classes: no sum can round, so neither values nor their order matter. */
-static void count_votes(const hr_trees *trees, const unsigned char *bytes, double *raw) {
-    const unsigned char *ones = (const unsigned char *)trees->ones;
-    uint32_t votes = 0;
-    for (uint32_t t = 0; t < trees->n_trees; t++) {
-        uint32_t start = trees->start[t];
-        uint64_t bits = load_bits(bytes + start), more = load_bits(bytes + start + 8);
-        uint32_t here = (bits & (0 - bits) & load_bits(ones + start)) != 0;
-        uint32_t there = (more & (0 - more) & load_bits(ones + start + 8)) != 0;
-        votes += bits ? here : there;
-    }
-    raw[0] = trees->n_trees - votes;
-    raw[1] = votes;
-}
-
 static const uint64_t *joint_masks(const hr_model *model, const hr_joint *joint, const double *values) {
     const hr_group *group = &model->trees.groups[joint->first];
     size_t state = 0;
@@ -121,17 +151,19 @@ static const uint64_t *joint_masks(const hr_model *model, const hr_joint *joint,
 
 static void sum_masked(const hr_model *model, const double *values, double *raw, char *scratch) {
     const hr_trees *trees = &model->trees;
-    const uint64_t *masks[64];
+    const uint64_t **masks = (const uint64_t **)(scratch + trees->chosen);
     uint64_t *bits = (uint64_t *)(scratch + trees->bits);
-    if (trees->n_joints == 0) memset(bits, 0xff, trees->words * sizeof *bits);
-    for (uint32_t done = 0; done < trees->n_joints; done += 64) {
-        uint32_t n = trees->n_joints - done < 64 ? trees->n_joints - done : 64;
-        for (uint32_t i = 0; i < n; i++) masks[i] = joint_masks(model, &trees->joints[done + i], values);
-        intersect(bits, masks, n, trees->words, done == 0);
+    for (uint32_t i = 0; i < trees->n_joints; i++) masks[i] = joint_masks(model, &trees->joints[i], values);
+    if (trees->n_joints) {
+        CHOOSE(intersect)(bits, masks, trees->n_joints, trees->words);
+    } else { /* no tree has a split */
+        memset(bits, 0xff, trees->words * sizeof *bits);
     }
     const unsigned char *bytes = (const unsigned char *)bits;
     if (trees->ones) {
-        count_votes(trees, bytes, raw);
+        uint32_t n_long = trees->n_trees - trees->n_short;
+        raw[1] = (double)CHOOSE(count_votes)(bits, trees->ones, trees->n_short, n_long);
+        raw[0] = trees->n_trees - raw[1];
         return;
     }
     if (trees->leaf == 2) {

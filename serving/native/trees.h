@@ -4,6 +4,7 @@
 
 #include "table.h"
 
+#define HR_BLOCK 16 /* words: bit strings are whole blocks, on cache lines of their own */
 #define HR_RANK_BITS 20
 #define HR_MAX_RANK ((1u << HR_RANK_BITS) - 2)
 #define HR_MAX_RANKS (1u << (32 - HR_RANK_BITS))

@@ -43,6 +43,12 @@ static PyObject *gate_due(PyObject *self, PyObject *unused) {
     return PyBool_FromLong(is_due((gate_object *)self));
 }
 
+fast_object *hr_gate_fast(PyObject *gate) { return ((gate_object *)gate)->fast; }
+
+long long hr_gate_clock(PyObject *gate) { return ((gate_object *)gate)->clock; }
+
+int hr_gate_due(PyObject *gate) { return ((gate_object *)gate)->share > 0.0 && is_due((gate_object *)gate); }
+
 static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     static char *names[] = {"share", NULL};
     double share = 0.0;
@@ -163,20 +169,19 @@ static int is_drained(wire_object *self) {
     return held < 0 ? -1 : !held;
 }
 
-/* Send an answer, taking the reference. */
-static PyObject *send_answer(wire_object *self, PyObject *answer) {
-    Py_ssize_t size = PyBytes_GET_SIZE(answer), sent = 0;
+/* Send an answer: what the socket does not take now goes through the transport. */
+static PyObject *send_answer(wire_object *self, fast_bytes answer) {
+    ssize_t sent = 0;
     int drained = self->descriptor < 0 ? 0 : is_drained(self);
-    if (drained > 0) sent = send(self->descriptor, PyBytes_AS_STRING(answer), (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (drained < 0 || sent == size) {
-        Py_DECREF(answer);
-        return drained < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    if (sent > 0) Py_SETREF(answer, PyBytes_FromStringAndSize(PyBytes_AS_STRING(answer) + sent, size - sent));
-    if (!answer) return NULL;
+    if (drained < 0) return NULL;
+    if (drained) sent = send(self->descriptor, answer.start, answer.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent == (ssize_t)answer.size) Py_RETURN_NONE;
+    if (sent < 0) sent = 0;
+    PyObject *rest = PyBytes_FromStringAndSize(answer.start + sent, (Py_ssize_t)answer.size - sent);
+    if (!rest) return NULL;
     self->queued = 1;
-    PyObject *done = PyObject_CallOneArg(self->write, answer);
-    Py_DECREF(answer);
+    PyObject *done = PyObject_CallOneArg(self->write, rest);
+    Py_DECREF(rest);
     return done;
 }
 
@@ -184,14 +189,16 @@ static PyObject *wire_data_received(PyObject *object, PyObject *data) {
     wire_object *self = (wire_object *)object;
     fast_object *fast = self->gate ? self->gate->fast : NULL;
     if (self->plain && fast && self->write && PyBytes_CheckExact(data)) {
+        fast_bytes answer = {NULL, 0};
         self->seen = self->gate->clock;
         self->sampled = self->gate->share > 0.0 ? (signed char)is_due(self->gate) : 0;
-        Py_INCREF(fast); /* a scorer in Python may let a swap in */
-        PyObject *answer = self->sampled ? NULL : fast_answer(fast, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data));
+        Py_INCREF(fast); /* a scorer in Python may let a swap in, and the answer is in its memory */
+        if (!self->sampled) answer = fast_answer(fast, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data));
+        PyObject *done = answer.start ? send_answer(self, answer) : NULL;
         Py_DECREF(fast);
-        if (answer) {
+        if (answer.start) {
             self->sampled = -1;
-            return send_answer(self, answer);
+            return done;
         }
     }
     return PyObject_CallMethodOneArg(object, received_name, data);

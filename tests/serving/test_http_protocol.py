@@ -72,6 +72,17 @@ def test_pipelined_requests_are_answered_in_order(wire: Any) -> None:
     assert answers[1][2] == answers[4][2] == b'{"live":true}'
 
 
+def test_a_head_that_is_cut_behind_a_large_request_is_not_too_large(wire: Any) -> None:
+    connection, stream = wire
+    large = _post(b'{"instances": [' + json.dumps(ROW).encode() + b"]" + b" " * 40_000 + b"}")
+    connection.sendall(large + _post()[:30])
+    first = stream.response()
+    connection.sendall(_post()[30:])
+
+    assert first[0] == 200
+    assert stream.response()[0] == 200
+
+
 def test_hundreds_of_pipelined_requests_are_all_answered(wire: Any) -> None:
     connection, stream = wire
     connection.sendall((_post() + LIVE) * 200)

@@ -44,7 +44,8 @@ def test_every_request_and_row_is_counted_once(run_server: Callable[..., Any], m
             client.post(v1, json={"instances": [ROW] * 700})
             client.post(v1, json={"instances": []})
             client.post(v1.replace(":predict", ":explain"), json={"instances": [ROW]})
-            client.get(running.url + "/v2/health/live")
+            for probe in ("/v2/health/live", "/v2/health/ready", "/v2/models/m", "/v1/models/m"):
+                client.get(running.url + probe)
             client.get(running.url + "/nowhere")
             with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
                 channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=20)
@@ -53,9 +54,11 @@ def test_every_request_and_row_is_counted_once(run_server: Callable[..., Any], m
     def requests(protocol: str, code: int) -> float:
         return _sum(samples, rf'headrace_requests_total{{.*protocol="{protocol}",code="{code}",version="3"}}')
 
-    assert [requests(*key) for key in (("v1", 200), ("v1", 400), ("v2", 200), ("other", 404), ("grpc", 200))] == [
-        6, 1, 1, 1, 1
-    ]  # fmt: skip
+    def others(protocol: str, code: int) -> float:
+        return samples[f'headrace_other_requests_total{{model_name="m",protocol="{protocol}",code="{code}"}}']
+
+    assert [requests(*key) for key in (("v1", 200), ("v1", 400), ("v2", 200), ("grpc", 200))] == [6, 1, 0, 0]
+    assert [others(*key) for key in (("v1", 200), ("v2", 200), ("other", 404), ("grpc", 200))] == [1, 3, 1, 1]
     assert samples['headrace_rows_total{model_name="m",version="3"}'] == 705
     assert _sum(samples, "headrace_predictions_total{.*}") == 705
     assert _sum(samples, "headrace_scores_total{.*}") == 705
@@ -138,12 +141,17 @@ def test_predictions_can_be_logged_for_monitoring(
     run_server: Callable[..., Any], mixed: Bundle, tmp_path: Path
 ) -> None:
     with run_server(mixed.folder, "--prediction_log", str(tmp_path)) as running:
-        httpx.post(f"{running.url}/v1/models/m:predict", json={"instances": [ROW, {**ROW, "age": None}]})
+        v1 = f"{running.url}/v1/models/m:predict"
+        httpx.post(v1, json={"instances": [ROW, {**ROW, "age": None}]}, headers={"x-request-id": "abc-1"})
+        named = httpx.post(v1, json={"instances": [ROW]}).headers["x-request-id"]
+        tensor = {"name": "input-0", "shape": [1, 6], "datatype": "FP64", "data": [40, 1.5, None, 2, None, None]}
+        asked = httpx.post(f"{running.url}/v2/models/m/infer", json={"inputs": [tensor]}, headers={"x-request-id": "d"})
         code = running.stop()
 
     lines = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
-    assert code == 0
-    assert [len(line["features"]) for line in lines] == [2]
+    assert (code, asked.status_code) == (0, 200)
+    assert [len(line["features"]) for line in lines] == [2, 1, 1]
+    assert [line["request_id"] for line in lines] == ["abc-1", named, "d"]
     assert lines[0]["features"][1][0] is None
     assert (lines[0]["version"], len(lines[0]["predictions"])) == ("3", 2)
 

@@ -1,4 +1,4 @@
-"""A bare echo on this project's stack: uvloop protocol and grpc.aio with fixed bytes and no model.
+"""A bare echo in Python: a uvloop protocol, and grpc.aio, with fixed bytes and no model.
 
 Its protocol is the usual one: `data_received` in Python, answers through `transport.write`. What this project's server
 gains by its connection in C (serving/native/wire.c) counts against what its work on a request costs.

@@ -138,7 +138,7 @@ def test_leaves_other_names_and_parameters(extra: str, fast: Any) -> None:
 )
 def test_leaves_other_heads(headers: bytes, fast: Any) -> None:
     assert fast.handle(request(headers=headers)) is None
-    assert fast.counters()["requests"] == {"v1": 0, "v2": 0}
+    assert fast.counters()["requests"] == {"v1": 0, "v2": 0, "grpc": 0}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_counts_rows_in_the_bins_of_the_reference(fast: Any) -> None:
     counters = fast.counters()
 
     assert counters["rows"] == 3
-    assert counters["requests"] == {"v1": 1, "v2": 0}
+    assert counters["requests"] == {"v1": 1, "v2": 0, "grpc": 0}
     assert sum(counters["seconds"]["counts"]) == 1
     assert sum(counters["predictions"]) == 3
     assert sum(counters["scores"]) == 3
@@ -286,7 +286,7 @@ def test_observes_what_other_paths_scored(fast: Any, folded: dict[str, Any]) -> 
     assert counters["rows"] == len(model.rows)
     positive = sum(yes > no for no, yes in zip(probabilities[::2], probabilities[1::2], strict=True))
     assert counters["predictions"][1] == positive
-    assert counters["requests"] == {"v1": 0, "v2": 0}
+    assert counters["requests"] == {"v1": 0, "v2": 0, "grpc": 0}
     with pytest.raises(ValueError, match="float64"):
         fast.observe(model.rows, outputs, 1)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from serving import native
 from serving.schema import schema_to_json
 
 ROOT = Path(__file__).parents[3]
-FUZZER = Path(__file__).with_name("fuzz.py")
+FUZZERS = [Path(__file__).with_name(name) for name in ("fuzz.py", "fuzz_rpc.py")]
 
 
 @pytest.fixture(scope="session")
@@ -31,31 +33,38 @@ def corpus(folded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _libasan(compiler: str) -> str:
-    found = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    """Return the sanitizer's shared library, empty where the compiler comes without."""
+    names = {"gcc": "libasan.so", "clang": f"libclang_rt.asan-{platform.machine()}.so"}
+    found = subprocess.run(
+        [compiler, f"-print-file-name={names[compiler]}"], capture_output=True, text=True, check=True
+    )
     path = Path(found.stdout.strip())
     return str(path.resolve()) if path.is_absolute() else ""
 
 
+@functools.cache
 def _build(compiler: str, folder: Path) -> Path:
-    extension = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    extension = folder / f"{compiler}_native{sysconfig.get_config_var('EXT_SUFFIX')}"
     sources = sorted(str(path) for path in Path(native.__file__).parent.glob("*.c"))
     flags = ["-O1", "-g", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    shared = ["-shared-libasan"] if compiler == "clang" else []
     include = f"-I{sysconfig.get_path('include')}"
-    command = [compiler, *flags, *sanitize, include, *sources, "-o", str(extension), "-lm"]
+    command = [compiler, *flags, *sanitize, *shared, include, *sources, "-o", str(extension), "-lm"]
     subprocess.run(command, check=True, timeout=200)
     return extension
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("rounds", [2_500, pytest.param(200_000, marks=pytest.mark.long)])
-def test_no_sanitizer_reports(rounds: int, corpus: Path, tmp_path: Path) -> None:
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("gcc is not installed")
+@pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda path: path.stem)
+def test_no_sanitizer_reports(fuzzer: Path, rounds: int, compiler: str, corpus: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
     libasan = _libasan(compiler)
     if not libasan:
-        pytest.skip("this gcc comes without libasan")
-    extension = _build(compiler, tmp_path)
+        pytest.skip(f"this {compiler} comes without libasan")
+    extension = _build(compiler, corpus)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -64,21 +73,22 @@ def test_no_sanitizer_reports(rounds: int, corpus: Path, tmp_path: Path) -> None
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
     }
 
-    command = [sys.executable, str(FUZZER), str(corpus), "--extension", str(extension), "--rounds", str(rounds)]
+    command = [sys.executable, str(fuzzer), str(corpus), "--extension", str(extension), "--rounds", str(rounds)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3_000)
 
     assert done.returncode == 0, done.stderr[-4_000:]
     assert json.loads(done.stdout)["requests"] > rounds // 100
 
 
-def test_the_fuzzer_reaches_the_evaluator(corpus: Path) -> None:
-    spec = importlib.util.spec_from_file_location("native_fuzzer", FUZZER)
+@pytest.mark.parametrize(("fuzzer", "least"), [(FUZZERS[0], {"tables": 100}), (FUZZERS[1], {"ordinary": 200})])
+def test_the_fuzzers_reach_what_they_fuzz(fuzzer: Path, least: dict[str, int], corpus: Path) -> None:
+    spec = importlib.util.spec_from_file_location("native_fuzzer", fuzzer)
     assert spec is not None
     assert spec.loader is not None
-    fuzzer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fuzzer)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
-    counts = fuzzer.run(corpus, rounds=3_000, seed=11)
+    counts = module.run(corpus, rounds=3_000, seed=11)
 
-    assert counts["tables"] > 100
     assert counts["requests"] > 50
+    assert all(counts[name] > count for name, count in least.items())
