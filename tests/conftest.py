@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from components import settings as configuration
 from components.settings import Settings
@@ -25,6 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep groups of tests on one worker: pytest-xdist 3.8 writes a group where pytest 9.2 no longer reads it."""
+    for item in items:
+        if grouped := vars(item).get("_nodeid"):
+            item._id = NodeId.parse(grouped)
 
 
 @pytest.fixture(scope="session")

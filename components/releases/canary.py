@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.releases.kube import Pace
 from components.releases.plans import Plan
 from components.releases.prometheus import PrometheusError, Watch
 from components.releases.sequential import Verdict, judge
@@ -36,7 +35,6 @@ class Bench:
     prove: Callable[[], str]
     reach: Callable[[], str]
     alive: Callable[[], None]
-    pace: Pace
 
 
 def judge_step(bench: Bench, percent: int) -> Verdict:
@@ -60,4 +58,4 @@ def judge_step(bench: Bench, percent: int) -> Verdict:
             return verdict
         if time.monotonic() > deadline:
             return Verdict("open", f"no verdict within {bench.plan.patience:.0f} s: {verdict.reason}")
-        time.sleep(bench.pace.scrape)
+        time.sleep(bench.plan.scrape)

@@ -88,7 +88,6 @@ class Pace:
         give_up: How long a pod may show a reason that rarely heals (image pull, crash loop) before waiting ends.
         settle: How long gateways may take to follow a change of shares.
         lease: How long a silent holder of the lease keeps it, plus `skew` for clocks that differ.
-        scrape: Between two looks at Prometheus, and until it has seen new pods.
     """
 
     poll: float = 1.0
@@ -99,7 +98,6 @@ class Pace:
     lease: float = 60.0
     skew: float = 5.0
     lease_wait: float = 120.0
-    scrape: float = 15.0
 
 
 class Kube:
@@ -275,10 +273,11 @@ def connect(pace: Pace | None = None) -> Kube:
             config.load_incluster_config(client_configuration=configuration)
             namespace = OWN_NAMESPACE.read_text().strip()
         else:
-            config.load_kube_config(client_configuration=configuration)
-            namespace = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
+            file = os.environ.get("KUBECONFIG")  # the client reads it once, when it is imported
+            config.load_kube_config(config_file=file, client_configuration=configuration)
+            namespace = config.list_kube_config_contexts(config_file=file)[1]["context"].get("namespace", "default")
     except (config.ConfigException, OSError) as error:
-        raise KubeError(f"no cluster to release to ({error}): set KUBECONFIG, or run inside the cluster") from error
+        raise KubeError(f"no cluster is known ({error}): set KUBECONFIG, or run inside the cluster") from error
     pool = client.ApiClient(configuration).rest_client.pool_manager
 
     def request(

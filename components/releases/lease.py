@@ -111,7 +111,13 @@ def _body(kube: Kube, name: str, holder: str) -> dict[str, Any]:
         "renewTime": moment,
         "leaseTransitions": 0,
     }
-    return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": {"name": name}, "spec": spec}
+    labels = {"app.kubernetes.io/part-of": "headrace", "app.kubernetes.io/managed-by": "headrace"}
+    return {
+        "apiVersion": LEASE.api_version,
+        "kind": LEASE.kind,
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
 
 
 def _is_free(kube: Kube, found: dict[str, Any]) -> bool:

@@ -52,10 +52,10 @@ def read(url: str, model: str, namespace: str, version: str, slow: float, since:
     requests = errors = quick = measured = 0.0
     predictions: Counter[str] = Counter()
     scores: Counter[str] = Counter()
-    for labels, count in _grown(url, f'headrace_requests_total{{{where},protocol=~"v1|v2"}}', since):
+    for labels, count in _grown(url, f"headrace_requests_total{{{where}}}", since):
         requests += count
         errors += count if labels["code"].startswith("5") else 0.0
-    for labels, count in _grown(url, f'headrace_request_seconds_bucket{{{where},protocol=~"v1|v2"}}', since):
+    for labels, count in _grown(url, f"headrace_request_seconds_bucket{{{where}}}", since):
         measured += count if labels["le"] == "+Inf" else 0.0
         quick += count if labels["le"] != "+Inf" and float(labels["le"]) == slow else 0.0
     for labels, count in _grown(url, f"headrace_predictions_total{{{where}}}", since):

@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
+from components import settings
 from components.releases import LAPTOP, ReleaseError
 from components.releases.kube import SERVICE
 
 RENDERED = Path(__file__).resolve().parents[2] / "manifests" / "rendered"
-"""Beside the packages, in a checkout and in the images alike."""
+"""Beside the packages, in a checkout and in the images alike; HEADRACE_MANIFESTS names another folder."""
 LONGEST_NAME = 63
 VERSION = "headrace/version"
 """The annotation of pods that says what they serve: `v3`."""
@@ -44,6 +45,7 @@ class Plan:
         slow: Seconds from which a request counts as slow.
         prometheus: Base URL, empty when there is none.
         fallback: What canary does without Prometheus: `refuse` or `rolling`.
+        scrape: Seconds between two looks at Prometheus, not less than between its own.
         gateway: URL of the gateway that splits traffic, empty when there is none.
     """
 
@@ -54,6 +56,7 @@ class Plan:
     slow: float
     prometheus: str
     fallback: str
+    scrape: float
     gateway: str
 
 
@@ -78,9 +81,9 @@ class Target:
         return dict(self.service["spec"]["predictor"])
 
 
-def environments(folder: Path = RENDERED) -> tuple[str, ...]:
+def environments(folder: Path | None = None) -> tuple[str, ...]:
     """Return the environments there are manifests for."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in (folder or _rendered()).glob("*.yaml")))
 
 
 def stamp(
@@ -90,7 +93,7 @@ def stamp(
     uri: str,
     facts: dict[str, str],
     strategy: str = "",
-    folder: Path = RENDERED,
+    folder: Path | None = None,
 ) -> Target:
     """Return the manifest of an environment for one version.
 
@@ -102,6 +105,7 @@ def stamp(
     Raises:
         ReleaseError: There is no such environment, or a name does not fit Kubernetes.
     """
+    folder = folder or _rendered()
     if environment not in environments(folder):
         choice = ", ".join((LAPTOP, *environments(folder)))
         raise ReleaseError(f"unknown environment {environment!r}: choose one of {choice}")
@@ -155,6 +159,10 @@ def deployment(model: str, predictor: dict[str, Any]) -> str:
     return f"{model}-{name}-predictor" if name else f"{model}-predictor"
 
 
+def _rendered() -> Path:
+    return settings.read().manifests or RENDERED
+
+
 def _check_length(name: str, what: str) -> None:
     if len(name) > LONGEST_NAME:
         raise ReleaseError(
@@ -180,5 +188,6 @@ def _plan(data: dict[str, str], strategy: str) -> Plan:
         slow=float(data["slow"]),
         prometheus=data["prometheus"].rstrip("/"),
         fallback=data["fallback"],
+        scrape=float(data.get("scrape", "15")),
         gateway=data["gateway"].rstrip("/"),
     )

@@ -220,7 +220,6 @@ class Rollout:
             prove=lambda: self._disagreement(name),
             reach=self._unreachable,
             alive=self._lease.renew,
-            pace=self._kube.pace,
         )
         verdict = judge_step(bench, percent)
         if verdict.decision != "better":

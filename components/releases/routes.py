@@ -2,7 +2,8 @@
 
 KServe writes its own HTTPRoute again whenever it is changed, so a trial has one beside it, for the same host and the
 same gateway. Its matches are exact paths, which the Gateway API puts before every other match; what is no prediction
-over REST (metadata, health, gRPC, explanations) goes on taking KServe's route.
+(metadata, health, explanations) goes on taking KServe's route. Over gRPC the host alone says which model is asked:
+KServe serves both protocols on one host, and its Services publish the port named `grpc` for HTTP/2.
 
 Sticky: the standard channel of the Gateway API (v1.6) has neither session persistence nor hashing. So the clients say
 who they are, in the header `CLIENT`, and a regular expression over its last two characters, read as one of 256
@@ -22,8 +23,9 @@ from components.releases.kube import ROUTE
 CLIENT = "x-client-id"
 BUCKETS = 256
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "aA", "bB", "cC", "dD", "eE", "fF")
-PORT = 80
+PORT, GRPC_PORT = 80, 8081
 """Of the Services KServe makes."""
+GRPC_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 Route = dict[str, Any]
 
@@ -45,20 +47,26 @@ def split(live: Route, model: str, champion: str, version: str, percent: int, se
     count = buckets(percent)
     picked = {"name": CLIENT, "type": "RegularExpression", "value": pattern(count, seed)}
     known = {"name": CLIENT, "type": "RegularExpression", "value": "^.+$"}
-    weights = [{**_backend(version), "weight": count}, {**_backend(champion), "weight": BUCKETS - count}]
-    rules = [
-        {"matches": _paths(model, picked), "backendRefs": [_backend(version)]},
-        {"matches": _paths(model, known), "backendRefs": [_backend(champion)]},
-        {"matches": _paths(model), "backendRefs": weights},
-    ]
+    rules = []
+    for port, paths in ((PORT, _paths(model)), (GRPC_PORT, (GRPC_PATH,))):
+        new, old = _backend(version, port), _backend(champion, port)
+        weights = [{**new, "weight": count}, {**old, "weight": BUCKETS - count}]
+        rules += [
+            {"matches": _matches(paths, picked), "backendRefs": [new]},
+            {"matches": _matches(paths, known), "backendRefs": [old]},
+            {"matches": _matches(paths), "backendRefs": weights},
+        ]
     return _over(live, model, rules)
 
 
 def mirror(live: Route, model: str, champion: str, version: str, percent: int) -> Route:
     """Return the route that answers every prediction by the champion and sends a share of copies to a version."""
-    copied = {"type": "RequestMirror", "requestMirror": {"backendRef": _backend(version), "percent": percent}}
-    rule = {"matches": _paths(model), "filters": [copied], "backendRefs": [_backend(champion)]}
-    return _over(live, model, [rule])
+    rules = []
+    for port, paths in ((PORT, _paths(model)), (GRPC_PORT, (GRPC_PATH,))):
+        mirrored = {"backendRef": _backend(version, port), "percent": percent}
+        copied = {"type": "RequestMirror", "requestMirror": mirrored}
+        rules.append({"matches": _matches(paths), "filters": [copied], "backendRefs": [_backend(champion, port)]})
+    return _over(live, model, rules)
 
 
 def name_of(model: str) -> str:
@@ -78,14 +86,17 @@ def pattern(count: int, seed: str) -> str:
     return f"^.*(?:{'|'.join(ends)})$"
 
 
-def _paths(model: str, header: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    values = (f"/v1/models/{model}:predict", f"/v2/models/{model}/infer")
+def _paths(model: str) -> tuple[str, ...]:
+    return f"/v1/models/{model}:predict", f"/v2/models/{model}/infer"
+
+
+def _matches(paths: tuple[str, ...], header: dict[str, str] | None = None) -> list[dict[str, Any]]:
     extra = {"headers": [header]} if header else {}
-    return [{"path": {"type": "Exact", "value": value}, **extra} for value in values]
+    return [{"path": {"type": "Exact", "value": path}, **extra} for path in paths]
 
 
-def _backend(service: str) -> dict[str, Any]:
-    return {"name": service, "port": PORT}
+def _backend(service: str, port: int) -> dict[str, Any]:
+    return {"name": service, "port": port}
 
 
 def _over(live: Route, model: str, rules: list[dict[str, Any]]) -> Route:

@@ -161,7 +161,7 @@ def _begin(
     route = make(live, champion, host)
     before = kube.get(ROUTE, route["metadata"]["name"])
     same = before is not None and before["metadata"].get("annotations", {}).get(PERCENT) == str(percent)
-    now = time.time() + (kube.pace.settle + DISCOVERY_SECONDS + kube.pace.scrape if kind == "compare" else 0.0)
+    now = time.time() + (kube.pace.settle + DISCOVERY_SECONDS + target.plan.scrape if kind == "compare" else 0.0)
     since = before["metadata"]["annotations"][SINCE] if before and same else f"{now:.3f}"
     route["metadata"]["annotations"] = {KIND: kind, PERCENT: str(percent), SINCE: since}
     lease.renew(now=True)

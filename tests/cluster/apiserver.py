@@ -1,74 +1,83 @@
-"""A small stateful Kubernetes API over HTTP, for the tests of releases. It is not Kubernetes: no admission, no watches.
+"""A small stateful Kubernetes API over HTTP, for tests: the real kubectl, helm and Python client talk to it.
 
-It keeps what releases rely on true to the API conventions: resourceVersion conflicts, generation, server-side apply
-that removes what a manager no longer applies, strict field validation, status apart from spec, label selectors, the
-service proxy. Faults can be injected before a request is handled.
+It is not Kubernetes: there is no admission, no scheduler, no kubelet, no right that could be missing. What it keeps
+true to the API conventions is what releases and charts rely on: resourceVersion conflicts, generation, server-side
+apply with field owners, strict validation against the CRDs' schemas and CEL rules and those of the core kinds, status
+apart from spec, selectors, watches, finalizers, owners, dry runs, the service proxy. Faults can be injected before a
+request is handled. The parts: `state` (objects), `patches`, `discovery`, `watch`, `protobuf`, `transport` (HTTP).
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import re
 import threading
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+import corekinds
 import crds
+import jsonpatch
+import patches
+import resources
+import transport
+from patches import Clash, Owners
+from resources import Kind, Object, selected
+from state import Key, State, moment
 
-PATH = re.compile(r"/(?:api/v1|apis/([^/]+)/[^/]+)/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?(?:/(log|proxy)(/.*)?)?$")
-KNOWN = (
-    "inferenceservices configmaps events pods deployments leases horizontalpodautoscalers poddisruptionbudgets "
-    "services httproutes"
-)
-Object = dict[str, Any]
 Reply = tuple[int, dict[str, str]]
+NAMESPACES = ("default", "kube-system", "kserve", "kubeflow")
+DEFINITIONS = "customresourcedefinitions"
 
 
 class Refused(Exception):
     """An answer other than success."""
 
-    def __init__(self, code: int, reason: str, message: str, name: str = "") -> None:
+    def __init__(self, code: int, reason: str, message: str, name: str = "", causes: tuple[Object, ...] = ()) -> None:
         super().__init__(message)
         self.code = code
-        self.body = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
+        self.body: Object = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
+        self.body["message"] = message
         if name:
             self.body["details"] = {"name": name}
+        if causes:
+            self.body["details"] = {"name": name, "causes": list(causes)}
 
 
 class ApiServer:
-    """Objects by (plural, name) of one namespace.
+    """An API server.
 
     Attributes:
+        namespace: That `get`, `list`, `put` and `remove` are about.
         fault: Asked before each request is handled; a returned (status, headers) is answered instead, and status 0
             closes the connection without an answer.
         after: Called after each write, with method and plural.
         ports: Service name -> port on loopback, for the service proxy.
-        crds: Folder of CRDs to validate against, None validates nothing.
+        logs: Pod name -> file with its log, for pods without one in their object.
         absent: Plurals this cluster does not know.
     """
 
-    def __init__(self, crd_folder: Path | None = None) -> None:
-        self.objects: dict[tuple[str, str], Object] = {}
-        self.changed = threading.Condition()
+    def __init__(self, crd_folder: Path | None = None, namespace: str = "default") -> None:
+        self.state = State()
+        self.changed = self.state.changed
+        self.namespace = namespace
         self.fault: Callable[[str, str], Reply | None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, plural: None
         self.ports: dict[str, int] = {}
+        self.logs: dict[str, Path] = {}
         self.absent: set[str] = set()
         self.requests: list[tuple[str, str]] = []
+        self.closed = False
         self._crds = crd_folder
-        if crd_folder:
-            crds.load(crd_folder)
-        self._applied: dict[tuple[str, str, str], set[tuple[str, ...]]] = {}
-        self._version = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._kinds = list(resources.known(resources.CORE, defined=False))
+        self._owners: dict[Key, Owners] = {}
+        self._install(crd_folder)
+        corekinds.errors({"apiVersion": "v1", "kind": "Node", "metadata": {}}, strict=True)  # reads the schemas
+        self._server = transport.Server(("127.0.0.1", 0), transport.handler(self))
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
@@ -76,106 +85,216 @@ class ApiServer:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    @property
+    def kinds(self) -> list[Kind]:
+        """The types this cluster knows."""
+        return [kind for kind in self._kinds if kind.plural not in self.absent]
+
     def close(self) -> None:
         """Stop listening."""
+        self.closed = True
         self._server.shutdown()
         self._server.server_close()
 
     def get(self, plural: str, name: str) -> Object | None:
         """Return a copy of an object."""
         with self.changed:
-            return copy.deepcopy(self.objects.get((plural, name)))
+            return copy.deepcopy(self.state.find(plural, self.namespace, name))
 
     def list(self, plural: str) -> list[Object]:
         """Return copies of all objects of a type."""
         with self.changed:
-            return [copy.deepcopy(item) for (kind, _), item in self.objects.items() if kind == plural]
+            return copy.deepcopy(self.state.list(plural, self.namespace))
 
     def put(self, plural: str, item: Object) -> Object:
         """Write an object as a controller would: generation follows the spec, nothing is checked."""
+        return self.state.write(self._kind(plural), self.namespace, item)
+
+    def set_status(self, plural: str, name: str, status: Object) -> None:
+        """Write the status of an object, if it is still there."""
         with self.changed:
-            name = item["metadata"]["name"]
-            old = self.objects.get((plural, name))
-            if old is not None and _content(old) == _content(item):
-                return old
-            metadata = item["metadata"]
-            metadata.setdefault("uid", str(uuid.uuid4()))
-            grown = old is not None and old.get("spec") != item.get("spec")
-            metadata["generation"] = (old["metadata"]["generation"] if old else 0) + (1 if grown or not old else 0)
-            self._version += 1
-            metadata["resourceVersion"] = str(self._version)
-            self.objects[plural, name] = item
-            self.changed.notify_all()
-            return item
+            if found := self.state.find(plural, self.namespace, name):
+                self.put(plural, {**copy.deepcopy(found), "status": status})
 
     def remove(self, plural: str, name: str) -> None:
         """Delete an object, if it is there."""
-        with self.changed:
-            if self.objects.pop((plural, name), None) is not None:
-                self.changed.notify_all()
+        self.state.remove(plural, self.namespace, name)
 
-    def handle(self, method: str, path: str, query: dict[str, str], body: Object) -> Object:
+    def find_kind(self, match: re.Match[str]) -> Kind:
+        """Return the type that a path names.
+
+        Raises:
+            Refused: There is none.
+        """
+        for kind in self.kinds:
+            named = (kind.group, kind.plural) == (match["group"] or "", match["plural"])
+            if named and kind.version == (match["core"] or match["version"]):
+                return kind
+        raise Refused(404, "NotFound", "the server could not find the requested resource")
+
+    def handle(self, method: str, match: re.Match[str], query: dict[str, str], body: Any, patch: str = "") -> Object:
         """Perform a request and return the answer.
+
+        Args:
+            patch: The content type of a PATCH.
 
         Raises:
             Refused: As a real API server would.
         """
-        match = PATH.match(path)
-        if match is None or match[3] not in KNOWN.split() or match[3] in self.absent:
-            raise Refused(404, "NotFound", "the server could not find the requested resource")
-        plural, name = match[3], match[4] or ""
+        kind = self.find_kind(match)
+        namespace, name = match["namespace"] or "", match["name"] or ""
         with self.changed:
-            found = self.objects.get((plural, name))
-            if method == "GET" and not name:
-                return {
-                    "items": [item for item in self.list(plural) if _selected(item, query.get("labelSelector", ""))]
-                }
-            if method == "POST":
-                return self._create(plural, body)
-            if method == "PATCH":
-                return self._apply(plural, name, body, query)
+            if not name:
+                return self._collection(method, kind, match["namespace"], query, body)
+            found = self.state.find(kind.plural, namespace, name)
+            if method == "PATCH" and patch.startswith("application/apply-patch"):
+                return self._apply(kind, namespace, name, body, query, match["sub"] == "status")
             if found is None:
-                raise Refused(404, "NotFound", f'{plural} "{name}" not found', name)
-            if method == "PUT":
-                if body["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
-                    raise Refused(409, "Conflict", f'{plural} "{name}": the object has been modified', name)
-                return copy.deepcopy(self.put(plural, body))
+                raise Refused(404, "NotFound", f'{_named(kind)} "{name}" not found', name)
+            if method == "GET":
+                return self._shown(kind, found)
             if method == "DELETE":
-                self.remove(plural, name)
-            return copy.deepcopy(found)
+                return self._delete(kind, found, {**query, **(body or {})})
+            new = _patched(found, body, patch) if method == "PATCH" else body
+            return self._update(kind, found, new, query, match["sub"] == "status")
 
-    def _create(self, plural: str, body: Object) -> Object:
+    def _collection(self, method: str, kind: Kind, namespace: str | None, query: dict[str, str], body: Any) -> Object:
+        if method == "POST":
+            return self._create(kind, namespace or "", body, query)
+        wanted = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        items = [item for item in self.state.list(kind.plural, namespace) if selected(item, *wanted)]
+        if method == "DELETE":
+            for item in items:
+                self._delete(kind, item, query)
+            return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        metadata = {"resourceVersion": str(self.state.version)}
+        shown = [self._shown(kind, item) for item in items]
+        return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": shown}
+
+    def _create(self, kind: Kind, namespace: str, body: Object, query: dict[str, str]) -> Object:
         metadata = body["metadata"]
         metadata.setdefault("name", metadata.get("generateName", "") + uuid.uuid4().hex[:5])
-        if (plural, metadata["name"]) in self.objects:
-            raise Refused(409, "AlreadyExists", f'{plural} "{metadata["name"]}" already exists', metadata["name"])
-        return copy.deepcopy(self.put(plural, body))
+        name = metadata["name"]
+        if self.state.find(kind.plural, namespace, name) is not None:
+            raise Refused(409, "AlreadyExists", f'{_named(kind)} "{name}" already exists', name)
+        owners: Owners = {}
+        patches.update({"metadata": {}}, body, query.get("fieldManager") or "client", owners)
+        return self._store(kind, namespace, {k: v for k, v in body.items() if k != "status"}, query, owners)
 
-    def _apply(self, plural: str, name: str, body: Object, query: dict[str, str]) -> Object:
-        """Server-side apply: what this manager applied before and does not apply now goes away; lists are atomic."""
+    def _update(self, kind: Kind, found: Object, new: Object, query: dict[str, str], status: bool) -> Object:
+        namespace, name = found["metadata"].get("namespace", ""), found["metadata"]["name"]
+        given = new["metadata"].get("resourceVersion")
+        if given and given != found["metadata"]["resourceVersion"]:
+            message = f'Operation cannot be fulfilled on {_named(kind)} "{name}": the object has been modified'
+            raise Refused(409, "Conflict", f"{message}; please apply your changes to the latest version", name)
+        item = {**found, "status": new.get("status")} if status else {**new, "status": found.get("status")}
+        item = copy.deepcopy({key: value for key, value in item.items() if value is not None})
+        owners = self._owners.setdefault((kind.plural, namespace, name), {})
+        if not status:
+            patches.update(found, item, query.get("fieldManager") or "client", owners)
+        return self._store(kind, namespace, item, query, owners)
+
+    def _apply(
+        self, kind: Kind, namespace: str, name: str, body: Object, query: dict[str, str], status: bool
+    ) -> Object:
+        found = self.state.find(kind.plural, namespace, name)
+        if status:
+            return self._update(kind, found or {}, {**(found or {}), "status": body.get("status")}, query, True)
+        manager = query.get("fieldManager")
+        if not manager:
+            raise Refused(400, "BadRequest", "PatchOptions is invalid: fieldManager: Required value")
         self._validate(body, strict=query.get("fieldValidation") == "Strict")
-        key = (plural, name, query["fieldManager"])
-        before, now = self._applied.get(key, set()), set(_leaves(body))
-        old = copy.deepcopy(self.objects.get((plural, name), {"metadata": {"name": name}}))
-        for path in sorted(before - now, key=len, reverse=True):
-            _forget(old, path)
-        self._applied[key] = now
-        return copy.deepcopy(self.put(plural, _merged(old, body)))
+        owners = copy.deepcopy(self._owners.get((kind.plural, namespace, name), {}))
+        old = found or {"metadata": {"name": name}}
+        body = {key: value for key, value in body.items() if key != "status"}
+        try:
+            item = patches.apply(old, body, manager, owners, force=query.get("force") == "true")
+        except Clash as clash:
+            causes = tuple({"reason": "FieldManagerConflict", "field": field} for field in clash.fields)
+            raise Refused(409, "Conflict", str(clash), name, causes) from clash
+        return self._store(kind, namespace, item, query, owners, checked=True)
+
+    def _store(
+        self, kind: Kind, namespace: str, item: Object, query: dict[str, str], owners: Owners, *, checked: bool = False
+    ) -> Object:
+        item = copy.deepcopy(item)
+        if not checked:
+            self._validate(
+                {"apiVersion": kind.api_version, "kind": kind.kind, **item},
+                strict=query.get("fieldValidation") == "Strict",
+            )
+        if kind.namespaced and self.state.find("namespaces", "", namespace) is None:
+            raise Refused(404, "NotFound", f'namespaces "{namespace}" not found', namespace)
+        if kind.plural == "secrets" and "stringData" in item:
+            item = patches.with_encoded(item)
+        item["metadata"]["managedFields"] = patches.managed(owners, kind.api_version, moment())
+        dry = "dryRun" in query
+        stored = self.state.write(kind, namespace, item, dry=dry)
+        if not dry:
+            self._owners[kind.plural, namespace, item["metadata"]["name"]] = owners
+            if kind.plural == DEFINITIONS:
+                self._define(stored)
+        return self._shown(kind, stored)
+
+    def _delete(self, kind: Kind, found: Object, options: Object) -> Object:
+        namespace, name = found["metadata"].get("namespace", ""), found["metadata"]["name"]
+        for field, wanted in (options.get("preconditions") or {}).items():
+            if wanted and found["metadata"].get(field) != wanted:
+                raise Refused(409, "Conflict", f'{_named(kind)} "{name}": precondition failed: {field}', name)
+        if not options.get("dryRun"):
+            self.state.remove(kind.plural, namespace, name, orphan=options.get("propagationPolicy") == "Orphan")
+            if self.state.find(kind.plural, namespace, name) is None:
+                self._owners.pop((kind.plural, namespace, name), None)
+                if kind.plural == DEFINITIONS:
+                    self._kinds = [one for one in self._kinds if f"{one.plural}.{one.group}" != name]
+        details = {"name": name, "kind": kind.plural, "uid": found["metadata"]["uid"]}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
     def _validate(self, body: Object, *, strict: bool) -> None:
+        """Check a written object: unknown fields when the client wants to know, types and rules always."""
         found = crds.errors(self._crds, body) if self._crds else []
+        found = found + corekinds.errors(body, strict=strict)
         unknown = [error for error in found if error.startswith("unknown field")]
         if unknown and strict:
             raise Refused(400, "BadRequest", f"strict decoding error: {unknown[0]}")
         if wrong := [error for error in found if error not in unknown]:
-            raise Refused(422, "Invalid", f"{body['kind']} is invalid: {'; '.join(wrong)}")
+            raise Refused(422, "Invalid", f"{body['kind']} is invalid: {'; '.join(wrong)}"[:2000])
+
+    def _install(self, folder: Path | None) -> None:
+        for namespace in NAMESPACES:
+            self.state.write(
+                self._kind("namespaces"), "", {"metadata": {"name": namespace}, "status": {"phase": "Active"}}
+            )
+        for definition in crds.definitions(folder) if folder else ():
+            metadata = {**definition["metadata"], "uid": str(uuid.uuid4()), "resourceVersion": "1", "generation": 1}
+            known = {**definition, "metadata": {**metadata, "creationTimestamp": moment()}}
+            self.state.objects[DEFINITIONS, "", metadata["name"]] = known  # too large to be logged and copied for each
+            self._define(known)
+        names = {(kind.group, kind.plural) for kind in self._kinds}
+        extra = resources.known(resources.INSTALLED, defined=True)
+        self._kinds += [kind for kind in extra if (kind.group, kind.plural) not in names]
+
+    def _define(self, definition: Object) -> None:
+        """Serve what a CustomResourceDefinition defines."""
+        names = {kind.plural for kind in resources.of_definition(definition)}
+        self._kinds = [kind for kind in self._kinds if kind.plural not in names]
+        self._kinds += resources.of_definition(definition)
+        established = [{"type": name, "status": "True"} for name in ("Established", "NamesAccepted")]
+        definition["status"] = {"conditions": established}
+
+    def _kind(self, plural: str) -> Kind:
+        return next(kind for kind in self._kinds if kind.plural == plural)
+
+    def _shown(self, kind: Kind, item: Object) -> Object:
+        """Return a copy, in the version that was asked for."""
+        return {**copy.deepcopy(item), "apiVersion": kind.api_version}
 
     def proxy(self, match: re.Match[str], method: str, raw: bytes) -> tuple[int, bytes]:
         """Forward to a pod of a Service."""
-        port = self.ports.get(match[4].split(":")[0])
+        port = self.ports.get(match["name"].split(":")[0])
         if port is None:
             return 503, b"no endpoints available for service"
-        url = f"http://127.0.0.1:{port}{match[6] or '/'}"
+        url = f"http://127.0.0.1:{port}{match['rest'] or '/'}"
         request = urllib.request.Request(url, raw or None, {"Content-Type": "application/json"}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
@@ -186,82 +305,22 @@ class ApiServer:
         except OSError as error:
             return 502, str(error).encode()
 
-
-def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = 1 << 16
-
-        def _serve(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = urlsplit(self.path)
-            api.requests.append((self.command, parts.path))
-            match = PATH.match(parts.path)
-            if fault := api.fault(self.command, parts.path):
-                if not fault[0]:
-                    self.close_connection = True
-                    return
-                self._answer(fault[0], json.dumps({"message": "injected", "reason": "Injected"}).encode(), fault[1])
-            elif match and match[5] == "proxy":
-                self._answer(*api.proxy(match, self.command, raw))
-            elif match and match[5] == "log":
-                pod = api.get("pods", match[4]) or {}
-                self._answer(200, pod.get("log", "").encode())
-            else:
-                self._rest(parts.path, {key: value[0] for key, value in parse_qs(parts.query).items()}, raw)
-                if self.command != "GET" and match:
-                    api.after(self.command, match[3])
-
-        def _rest(self, path: str, query: dict[str, str], raw: bytes) -> None:
-            try:
-                self._answer(200, json.dumps(api.handle(self.command, path, query, json.loads(raw or b"{}"))).encode())
-            except Refused as refused:
-                self._answer(refused.code, json.dumps(refused.body).encode())
-
-        def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 (names of http.server)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    def log(self, pod: str) -> bytes:
+        """Return what a pod has logged."""
+        if pod in self.logs:
+            return self.logs[pod].read_bytes()
+        return str((self.get("pods", pod) or {}).get("log", "")).encode()
 
 
-def _content(item: Object) -> Object:
-    metadata = {k: v for k, v in item["metadata"].items() if k not in ("resourceVersion", "generation", "uid")}
-    return {**item, "metadata": metadata}
+def _patched(found: Object, body: Any, patch: str) -> Object:
+    found = copy.deepcopy(found)
+    if patch.startswith("application/json-patch"):
+        return dict(jsonpatch.apply_patch(found, body))
+    new = patches.strategic(found, body) if "strategic" in patch else patches.merged(found, body)
+    if "resourceVersion" not in body.get("metadata", {}):
+        new["metadata"].pop("resourceVersion", None)
+    return dict(new)
 
 
-def _selected(item: Object, selector: str) -> bool:
-    labels = item["metadata"].get("labels", {})
-    return all(labels.get(pair.split("=")[0]) == pair.split("=")[1] for pair in selector.split(",") if pair)
-
-
-def _leaves(item: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    if isinstance(item, dict) and item:
-        return [leaf for key, value in item.items() for leaf in _leaves(value, (*path, key))]
-    return [path]
-
-
-def _forget(item: Object, path: tuple[str, ...]) -> None:
-    """Remove a leaf, and what it leaves empty."""
-    for depth in range(len(path), 0, -1):
-        parent = item
-        for key in path[: depth - 1]:
-            parent = parent.get(key, {})
-        if depth == len(path) or parent.get(path[depth - 1]) == {}:
-            parent.pop(path[depth - 1], None)
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return copy.deepcopy(new)
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+def _named(kind: Kind) -> str:
+    return f"{kind.plural}.{kind.group}" if kind.group else kind.plural

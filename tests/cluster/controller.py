@@ -13,22 +13,22 @@ from typing import Any, Protocol
 
 from apiserver import ApiServer, Object
 
-VERSION = "headrace/version"
+OWNER = "serving.kserve.io/inferenceservice"
 
 
 class Workload(Protocol):
     """What runs in pods."""
 
-    def start(self, deployment: str, version: str, replicas: int) -> Object:
-        """Make a Deployment's pods run a version; return its state: port (None: not ready), pods, conditions."""
+    def start(self, deployment: str, model: str, predictor: Object, replicas: int) -> Object:
+        """Make a Deployment's pods run a predictor; return its state: port (None: not ready), pods, conditions, log."""
 
     def stop(self, deployment: str) -> None:
         """End the pods of a Deployment."""
 
-    def route(self, weights: dict[str, int]) -> None:
-        """Send traffic by Deployment name."""
+    def route(self, model: str, weights: dict[str, int]) -> None:
+        """Send a model's traffic by Deployment name."""
 
-    def overlay(self, route: Object | None) -> None:
+    def overlay(self, model: str, http_route: Object | None) -> None:
         """Obey an HTTPRoute with more specific matches than KServe's."""
 
 
@@ -45,7 +45,7 @@ class KServe:
         """Stop reconciling and end all pods."""
         self._closed = True
         self._thread.join(10)
-        for item in self._api.list("deployments"):
+        for item in self._deployments():
             self._workload.stop(item["metadata"]["name"])
 
     def _run(self) -> None:
@@ -54,11 +54,14 @@ class KServe:
             wanted: set[str] = set()
             for service in services:
                 wanted |= self._reconcile(service)
-            for item in self._api.list("deployments"):
+            for item in self._deployments():
                 if item["metadata"]["name"] not in wanted:
                     self._remove(item["metadata"]["name"])
             with self._api.changed:
                 self._api.changed.wait(0.05)
+
+    def _deployments(self) -> list[Object]:
+        return [item for item in self._api.list("deployments") if OWNER in item["metadata"].get("labels", {})]
 
     def _reconcile(self, service: Object) -> set[str]:
         name, stable = service["metadata"]["name"], service["spec"]["predictor"]
@@ -73,39 +76,42 @@ class KServe:
             if usable and percent:
                 weights[_deployment(name, predictor)] = percent
         weights[_deployment(name, stable)] = 100 - sum(weights.values())
-        self._workload.route(weights)
+        self._workload.route(name, weights)
         self._publish(name)
-        self._workload.overlay(self._api.get("httproutes", f"{name}-trial"))
+        self._workload.overlay(name, self._api.get("httproutes", f"{name}-trial"))
         status["conditions"] = [{"type": "Ready", "status": "True" if ready else "False"}]
-        status["url"] = f"http://{name}-default.example.com"
+        status["url"] = f"http://{name}-{self._api.namespace}.example.com"
         status["canaryStatuses"] = statuses
-        with self._api.changed:
-            if current := self._api.get("inferenceservices", name):
-                self._api.put("inferenceservices", {**current, "status": status})
+        self._api.set_status("inferenceservices", name, status)
         entries = [_merged(stable, entry["predictor"]) for entry in service["spec"].get("canary", [])]
         return {_deployment(name, predictor) for predictor in [stable, *entries]}
 
     def _publish(self, name: str) -> None:
         """Make the HTTPRoute that others take gateway and host from; its rules are `route`."""
         gateway = {"name": "kserve-ingress-gateway", "namespace": "kserve"}
-        spec = {"parentRefs": [gateway], "hostnames": [f"{name}-default.example.com"]}
+        spec = {"parentRefs": [gateway], "hostnames": [f"{name}-{self._api.namespace}.example.com"]}
         known = self._api.get("httproutes", name) or {"metadata": {"name": name}}
         if "httproutes" not in self._api.absent:
             self._api.put("httproutes", {**known, "spec": spec})
 
     def _deploy(self, model: str, predictor: Object, replicas: int) -> bool:
-        name, version = _deployment(model, predictor), predictor["annotations"].get(VERSION, "")
+        name = _deployment(model, predictor)
         template = {"metadata": {"annotations": dict(predictor["annotations"])}}
-        known = self._api.get("deployments", name) or {"metadata": {"name": name}}
+        known = self._api.get("deployments", name) or {"metadata": {"name": name, "labels": {OWNER: model}}}
         written = self._api.put("deployments", {**known, "spec": {"replicas": replicas, "template": template}})
-        state = self._workload.start(name, version.removeprefix("v"), replicas)
+        state = self._workload.start(name, model, predictor, replicas)
         port = state.get("port")
         if port is not None:
             self._api.ports[name] = port
-        for pod in state.get("pods", []):
+        pods = state.get("pods", [])
+        if "log" in state:
+            running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            pods = [{"suffix": predictor["annotations"]["headrace/version"].removeprefix("v"), "status": running}]
+            self._api.logs[f"{name}-{pods[0]['suffix']}"] = state["log"]
+        for pod in pods:
             metadata = {
                 "name": f"{name}-{pod['suffix']}",
-                "labels": {"serving.kserve.io/inferenceservice": model},
+                "labels": {OWNER: model},
                 "annotations": template["metadata"]["annotations"],
             }
             self._api.put("pods", {"metadata": metadata, "status": pod["status"], "log": pod.get("log", "")})
@@ -113,7 +119,7 @@ class KServe:
         counts = {"replicas": replicas, "updatedReplicas": replicas, "availableReplicas": available}
         generation = written["metadata"]["generation"]
         status = {**counts, "observedGeneration": generation, "conditions": state.get("conditions", [])}
-        self._api.put("deployments", {**written, "status": status})
+        self._api.set_status("deployments", name, status)
         return bool(available or state.get("old"))
 
     def _remove(self, name: str) -> None:

@@ -21,15 +21,23 @@ DROPPED = ("nullable", "format", "example", "description", "default", "title")
 
 
 @cache
+def definitions(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Return the CustomResourceDefinitions in a folder; they are not to be changed."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.rglob("*.yaml")):
+        with path.open() as stream:
+            found += yaml.load_all(stream, yaml.CSafeLoader)
+    return tuple(found)
+
+
+@cache
 def load(folder: Path) -> dict[Key, dict[str, Any]]:
     """Return the schema of every (apiVersion, kind) that a folder of CRDs defines."""
     found = {}
-    for path in sorted(folder.rglob("*.yaml")):
-        with path.open() as stream:
-            for crd in yaml.load_all(stream, yaml.CSafeLoader):
-                for version in crd["spec"]["versions"]:
-                    key = f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]
-                    found[key] = version["schema"]["openAPIV3Schema"]
+    for crd in definitions(folder):
+        for version in crd["spec"]["versions"]:
+            key = f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]
+            found[key] = version["schema"]["openAPIV3Schema"]
     return found
 
 

@@ -81,8 +81,9 @@ class StandIns:
         """Where the endpoint is."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def start(self, deployment: str, version: str, replicas: int) -> dict[str, Any]:
+    def start(self, deployment: str, model_name: str, predictor: dict[str, Any], replicas: int) -> dict[str, Any]:
         """Start, or say how the pods are."""
+        version = predictor["annotations"].get("headrace/version", "").removeprefix("v")
         model = self.models.setdefault(version, Model())
         if model.state is not None:
             return {**model.state, "old": deployment in self._versions}
@@ -98,15 +99,15 @@ class StandIns:
             server.shutdown()
             server.server_close()
 
-    def route(self, weights: dict[str, int]) -> None:
+    def route(self, model_name: str, weights: dict[str, int]) -> None:
         """Remember the weights."""
         if weights != self.weights:
             self.weights = dict(weights)
             self.history.append(self.weights)
 
-    def overlay(self, route: dict[str, Any] | None) -> None:
+    def overlay(self, model_name: str, http_route: dict[str, Any] | None) -> None:
         """Remember the route."""
-        self.trial = route
+        self.trial = http_route
 
     def served(self) -> str:
         """Return the version with the most traffic."""

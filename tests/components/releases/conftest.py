@@ -27,9 +27,7 @@ from components.releases import cluster as releasing
 from components.releases.cluster import roll_out
 from components.releases.kube import Kube, Pace
 
-PACE = Pace(
-    poll=0.02, retry=0.02, retry_limit=2.0, give_up=0.3, settle=0.1, lease=1.0, skew=0.2, lease_wait=5.0, scrape=0.03
-)
+PACE = Pace(poll=0.02, retry=0.02, retry_limit=2.0, give_up=0.3, settle=0.1, lease=1.0, skew=0.2, lease_wait=5.0)
 
 
 @dataclass
@@ -58,7 +56,8 @@ class Cluster:
         """Return a stamped manifest whose plan points at the stand-ins."""
         facts = {plans.DIGEST: version.rjust(64, "0"), plans.RUN: f"run-{version}"}
         target = plans.stamp(environment, "heart", version, f"s3://models/heart/{version}", facts, strategy)
-        known = {"timeout": 20.0, "patience": 20.0, "prometheus": self.prometheus.url, "gateway": self.workload.gateway}
+        known = {"timeout": 20.0, "patience": 20.0, "scrape": 0.03}
+        known |= {"prometheus": self.prometheus.url, "gateway": self.workload.gateway}
         return replace(target, plan=replace(target.plan, **{**known, **self.plan}))
 
     def release(self, version: str, environment: str = "production", strategy: str = "") -> Release:

@@ -66,3 +66,14 @@ def test_a_canary_keeps_everything_but_scaling_and_never_has_more_pods_than_the_
     assert not set(plans.FIXED) & set(entry["predictor"])
     assert entry["predictor"]["model"] == predictor["model"]
     assert plans.canary_entry(predictor, 0, {"minReplicas": 1})["predictor"]["minReplicas"] == 1
+
+
+def test_manifests_may_lie_in_a_folder_of_ones_own(tmp_path, monkeypatch):
+    text = (plans.RENDERED / "local.yaml").read_text().replace('scrape: "15"', 'scrape: "60"')
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.setenv("HEADRACE_MANIFESTS", str(tmp_path))
+
+    assert plans.environments() == ("mine",)
+    assert stamp("mine").plan.scrape == 60.0
+    with pytest.raises(ReleaseError, match="choose one of laptop, mine"):
+        stamp("production")

