@@ -88,7 +88,9 @@ def _document(compiled: Compiled) -> Iterator[Finding]:
         if listed and spec.HasField("default_value") and values.from_protobuf(spec.default_value) not in listed:
             yield Finding(REFUSED, name, f"parameter {parameter!r} defaults to a value that its list lacks")
         if "" in listed:
-            yield Finding(DIFFERS, name, f"parameter {parameter!r} lists an empty value, which the UI shows as no choice")
+            yield Finding(
+                DIFFERS, name, f"parameter {parameter!r} lists an empty value, which the UI shows as no choice"
+            )
     if len(compiled.spec.SerializeToString()) > 700_000:
         yield Finding(REFUSED, name, "larger than 700 kB, more than a workflow may be")
 
