@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serving import native
@@ -57,7 +58,7 @@ class OnnxScorer:
     inline_rows = 16
     step_rows = 256
 
-    def __init__(self, path: Path, columns: int, output: str) -> None:
+    def __init__(self, path: Path, columns: int, width: int, output: str) -> None:
         import numpy
         import onnxruntime
 
@@ -77,12 +78,48 @@ class OnnxScorer:
                 onnxruntime.InferenceSession, str(path), settings, providers=["CPUExecutionProvider"]
             )
         self._session = session.result()
+        self._one = _OneRow(self._session, columns, width)
 
     def score(self, features: Buffer, rows: int) -> memoryview[float]:
+        if rows == 1 and self._one.ready.acquire(blocking=False):
+            try:
+                return self._one.score(features)
+            finally:
+                self._one.ready.release()
         matrix = self._numpy.frombuffer(memoryview(features), dtype="f8").reshape(rows, self._columns)
         outcome: Any = self._session.run(self._outputs, {"features": matrix})[0]
         flat: Any = self._numpy.ascontiguousarray(outcome, dtype="f8").reshape(-1)
         return memoryview(flat)
+
+
+class _OneRow:
+    """One row in memory that the session reads from and writes to, which saves a fifth of a call.
+
+    Attributes:
+        ready: To be held while it is used; never free where the graph does not say that it answers doubles.
+    """
+
+    def __init__(self, session: Any, columns: int, width: int) -> None:
+        import numpy
+        from onnxruntime import OrtValue
+
+        self.ready = Lock()
+        (answered,) = session.get_outputs()
+        if answered.type != "tensor(double)" or answered.shape[1:] not in ([], [width]):
+            self.ready.acquire()
+            return
+        row, answer = numpy.zeros((1, columns)), numpy.zeros([1, *answered.shape[1:]])
+        self._values = OrtValue.ortvalue_from_numpy(row), OrtValue.ortvalue_from_numpy(answer)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input("features", self._values[0])
+        self._binding.bind_ortvalue_output(answered.name, self._values[1])
+        self._run = session.run_with_iobinding
+        self._row, self._answer = row.data.cast("B"), answer.data.cast("B")
+
+    def score(self, features: Buffer) -> memoryview[float]:
+        self._row[:] = memoryview(features).cast("B")
+        self._run(self._binding)
+        return memoryview(bytes(self._answer)).cast("d")
 
 
 def make_scorer(bundle: Bundle, evaluator: str = "auto") -> Scorer:
@@ -113,7 +150,7 @@ def make_scorer(bundle: Bundle, evaluator: str = "auto") -> Scorer:
 def _onnx(bundle: Bundle) -> OnnxScorer:
     output = "probabilities" if bundle.schema.target.classes else "prediction"
     try:
-        return OnnxScorer(bundle.folder / MODEL, len(bundle.schema.columns), output)
+        return OnnxScorer(bundle.folder / MODEL, len(bundle.schema.columns), bundle.schema.width, output)
     except ImportError as error:
         raise BundleError(
             f"bundle {bundle.folder} needs ONNX Runtime, which is not installed: install headrace[runtime]"
