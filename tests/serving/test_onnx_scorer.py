@@ -18,7 +18,8 @@ def test_one_row_at_a_time_from_many_threads_is_what_the_batch_says(kind: str, r
     columns, width = len(bundle.schema.columns), bundle.schema.width
     output = "probabilities" if bundle.schema.target.classes else "prediction"
     scorer = OnnxScorer(bundle.folder / MODEL, columns, width, output)
-    rows = np.random.default_rng(5).integers(0, 3, (400, columns)).astype("f8")
+    most = [column.maximum or len(column.categories) - 1 for column in bundle.schema.columns]
+    rows = np.random.default_rng(5).uniform(0, 1, (400, columns)) * most
     wanted = np.asarray(scorer.score(rows, len(rows))).reshape(len(rows), width)
 
     with ThreadPoolExecutor(4) as threads:
@@ -26,4 +27,4 @@ def test_one_row_at_a_time_from_many_threads_is_what_the_batch_says(kind: str, r
 
     assert scorer._one.ready.acquire(blocking=False), "the short way was not taken, or was not given back"
     assert len(np.unique(wanted, axis=0)) > 5
-    assert np.array_equal(np.array(found), wanted)
+    assert np.array(found) == pytest.approx(wanted, rel=1e-12)
