@@ -10,6 +10,7 @@ from typing import Any
 
 DIGESTS = Path(__file__).with_name("images.json")
 """Step -> full image reference, written by the release that pushed the images; absent in a working tree."""
+PREFIX = "HEADRACE_IMAGE_PREFIX"
 RELEASE = "0.1.0"
 """The tag of the images while no digest is recorded; a release never moves it."""
 
@@ -23,7 +24,7 @@ def image(step: str, environment: Mapping[str, str] = os.environ, digests: Path 
     Raises:
         ValueError: Digests are recorded, but not for this step.
     """
-    prefix = environment.get("HEADRACE_IMAGE_PREFIX", "")
+    prefix = environment.get(PREFIX, "")
     if prefix:
         return f"{prefix.rstrip('/')}/{step}:{RELEASE}"
     if not digests.is_file():

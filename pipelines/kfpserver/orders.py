@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components import use_cases
+from components import images, use_cases
 from components.errors import InputError
 from components.releases import LAPTOP
 from pipelines import compiling, ir, validation
@@ -46,12 +47,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def pipeline(options: argparse.Namespace, home: Path) -> Path:
-    """Return the compiled file to upload; one that the backend would refuse is refused here.
+    """Return the compiled file to upload, compiled now where the images are a registry's of one's own; one that the
+    backend would refuse is refused here.
 
     Raises:
         InputError: There is no such use case, or the file is not usable.
     """
     committed = compiling.of(options.use_case, home)
+    if os.environ.get(images.PREFIX):
+        committed = compiling.write(home.absolute() / "compiled")
     path = options.pipeline or committed
     try:
         findings = validation.check(ir.load(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -273,3 +274,18 @@ def test_a_pipeline_that_the_backend_would_refuse_is_not_uploaded(kfp: Kfp, cli:
     assert code == 2
     assert "would not run on a cluster" in err
     assert kfp.requests == []
+
+
+def test_the_images_of_a_registry_of_ones_own_are_compiled_in(tmp_path: Path) -> None:
+    lines = [
+        "import argparse, sys; from pathlib import Path; from pipelines.kfpserver import orders",
+        "options = argparse.Namespace(use_case='heart', pipeline=None)",
+        "print(orders.pipeline(options, Path(sys.argv[1])).read_text())",
+    ]
+    variables = {**os.environ, "HEADRACE_IMAGE_PREFIX": "registry.example/team"}
+    command = [sys.executable, "-c", "\n".join(lines), str(tmp_path)]
+
+    said = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+
+    assert "image: registry.example/team/train:" in said
+    assert "image: headrace/" not in said
