@@ -5,9 +5,9 @@
  * ending(): the connection is to be closed when what was written is out.
  */
 #include "infer.h"
+#include "outlet.h"
 
 #include <structmember.h>
-#include <sys/socket.h>
 
 #include "h2.h"
 
@@ -18,10 +18,8 @@ typedef struct {
     PyObject_HEAD
     h2_connection h2;
     PyObject *gate;
-    PyObject *write, *queued_size; /* of the transport; NULL when there is none */
-    int descriptor;                /* of its socket; -1 where bytes have to go through the transport (TLS) */
-    char queued;                   /* the transport may still hold bytes */
-    char told;                     /* that the connection is ending */
+    hr_outlet outlet;
+    char told; /* that the connection is ending */
 } rpc_object;
 
 static PyObject *called_name, *cancelled_name, *ending_name;
@@ -104,36 +102,18 @@ static void on_cancel(h2_connection *c, h2_stream *stream) {
 
 static const h2_host host = {on_call, on_cancel};
 
-/* Whether the transport holds no bytes that have to go out first; -1 with an exception. */
-static int is_drained(rpc_object *self) {
-    if (!self->queued) return 1;
-    PyObject *size = PyObject_CallNoArgs(self->queued_size);
-    if (!size) return -1;
-    int held = PyObject_IsTrue(size);
-    Py_DECREF(size);
-    if (held == 0) self->queued = 0;
-    return held < 0 ? -1 : !held;
-}
-
 /* Send what is to go out: to the socket, and what it does not take to the transport. 0, or -1 with an exception. */
 static int flush(rpc_object *self) {
     h2_buffer *out = &self->h2.out;
-    ssize_t sent = 0;
-    if (!self->write) out->used = 0;
+    if (!self->outlet.write) out->used = 0;
     if (out->used) {
-        int drained = self->descriptor < 0 ? 0 : is_drained(self);
-        if (drained < 0) return -1;
-        if (drained) sent = send(self->descriptor, out->start, out->used, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent < (ssize_t)out->used) {
-            size_t from = sent > 0 ? (size_t)sent : 0;
-            PyObject *rest = PyBytes_FromStringAndSize(out->start + from, (Py_ssize_t)(out->used - from));
-            self->queued = 1;
-            out->used = 0; /* the transport may call back */
-            PyObject *done = rest ? PyObject_CallOneArg(self->write, rest) : NULL;
-            Py_XDECREF(rest);
-            Py_XDECREF(done);
-            if (!done) return -1;
-        }
+        Py_ssize_t sent = hr_outlet_send(&self->outlet, out->start, out->used);
+        if (sent < 0) return -1;
+        size_t rest = out->used - (size_t)sent;
+        out->used = 0; /* the transport may call back */
+        PyObject *done = rest ? hr_outlet_queue(&self->outlet, out->start + sent, rest) : Py_NewRef(Py_None);
+        if (!done) return -1;
+        Py_DECREF(done);
         out->used = 0;
     }
     if (out->room > KEPT_ROOM) {
@@ -146,7 +126,7 @@ static int flush(rpc_object *self) {
 /* What every call ends with: output goes out, and Python hears once that the connection is ending. */
 static PyObject *settle(rpc_object *self) {
     if (flush(self)) return NULL;
-    if (self->h2.over && !self->told && self->write) {
+    if (self->h2.over && !self->told && self->outlet.write) {
         self->told = 1;
         return PyObject_CallMethodNoArgs((PyObject *)self, ending_name);
     }
@@ -171,18 +151,7 @@ static PyObject *rpc_data_received(PyObject *object, PyObject *data) {
 
 static PyObject *rpc_attach(PyObject *object, PyObject *args) {
     rpc_object *self = (rpc_object *)object;
-    PyObject *transport;
-    int descriptor;
-    if (!is_ready(self) || !PyArg_ParseTuple(args, "Oi:attach", &transport, &descriptor)) return NULL;
-    PyObject *write = PyObject_GetAttrString(transport, "write");
-    PyObject *queued_size = write ? PyObject_GetAttrString(transport, "get_write_buffer_size") : NULL;
-    if (!queued_size) {
-        Py_XDECREF(write);
-        return NULL;
-    }
-    Py_XSETREF(self->write, write);
-    Py_XSETREF(self->queued_size, queued_size);
-    self->descriptor = descriptor;
+    if (!is_ready(self) || hr_outlet_attach(&self->outlet, args)) return NULL;
     h2_begin(&self->h2);
     return settle(self);
 }
@@ -191,15 +160,13 @@ static PyObject *rpc_detach(PyObject *object, PyObject *unused) {
     rpc_object *self = (rpc_object *)object;
     (void)unused;
     self->h2.over = 1;
-    self->descriptor = -1;
-    Py_CLEAR(self->write);
-    Py_CLEAR(self->queued_size);
+    hr_outlet_detach(&self->outlet);
     Py_RETURN_NONE;
 }
 
 /* The stream of a call that Python was given; NULL when nobody waits for it any more. */
 static h2_stream *find_given(rpc_object *self, unsigned int id) {
-    h2_stream *stream = self->h2.over && !self->write ? NULL : h2_find(&self->h2, id);
+    h2_stream *stream = self->h2.over && !self->outlet.write ? NULL : h2_find(&self->h2, id);
     return stream && stream->given ? stream : NULL;
 }
 
@@ -277,7 +244,7 @@ static int rpc_init(PyObject *object, PyObject *args, PyObject *named) {
     c->request_timeout = (long long)request_timeout;
     c->idle_timeout = (long long)idle_timeout;
     self->gate = Py_NewRef(gate);
-    self->descriptor = -1;
+    self->outlet.descriptor = -1;
     c->clock = c->seen = c->unfinished_since = hr_gate_clock(gate);
     return 0;
 }
@@ -286,16 +253,13 @@ static int rpc_traverse(PyObject *object, visitproc visit, void *arg) {
     rpc_object *self = (rpc_object *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->gate);
-    Py_VISIT(self->write);
-    Py_VISIT(self->queued_size);
-    return 0;
+    return hr_outlet_traverse(&self->outlet, visit, arg);
 }
 
 static int rpc_clear(PyObject *object) {
     rpc_object *self = (rpc_object *)object;
     Py_CLEAR(self->gate);
-    Py_CLEAR(self->write);
-    Py_CLEAR(self->queued_size);
+    hr_outlet_clear(&self->outlet);
     return 0;
 }
 
@@ -323,7 +287,7 @@ static PyMethodDef rpc_methods[] = {
 
 static PyMemberDef rpc_members[] = {
     {"streams", T_UINT, offsetof(rpc_object, h2.n_streams), READONLY, "Calls that are open."},
-    {"queued", T_BOOL, offsetof(rpc_object, queued), 0, "To be set before bytes are given to the transport."},
+    {"queued", T_BOOL, offsetof(rpc_object, outlet.queued), 0, "To be set before bytes are given to the transport."},
     {"over", T_BOOL, offsetof(rpc_object, h2.over), READONLY, "Nothing more is read; close when all is sent."},
     {"broken", T_BOOL, offsetof(rpc_object, h2.broken), READONLY, "Memory ran out; close at once."},
     {"seen", T_LONGLONG, offsetof(rpc_object, h2.seen), READONLY, "The gate's clock when bytes last arrived."},

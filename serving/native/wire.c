@@ -5,10 +5,10 @@
  * there; what the socket does not take goes through the transport, which also meets any error.
  */
 #include "fast.h"
+#include "outlet.h"
 
 #include <math.h>
 #include <structmember.h>
-#include <sys/socket.h>
 
 typedef struct {
     PyObject_HEAD
@@ -20,10 +20,8 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     gate_object *gate;
-    PyObject *write, *queued_size; /* of the transport; NULL when there is none */
-    int descriptor;                /* of its socket; -1 where bytes have to go through the transport (TLS) */
+    hr_outlet outlet;
     char plain;                    /* the next byte begins a request, and nothing is being answered */
-    char queued;                   /* the transport may still hold bytes */
     signed char sampled;           /* whether the request now arriving is logged; -1: not decided */
     long long seen;
 } wire_object;
@@ -89,7 +87,7 @@ static PyObject *wire_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     (void)args, (void)named;
     wire_object *self = (wire_object *)type->tp_alloc(type, 0);
     if (self) {
-        self->descriptor = -1;
+        self->outlet.descriptor = -1;
         self->plain = 1;
         self->sampled = -1;
     }
@@ -110,16 +108,13 @@ static int wire_traverse(PyObject *object, visitproc visit, void *arg) {
     wire_object *self = (wire_object *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->gate);
-    Py_VISIT(self->write);
-    Py_VISIT(self->queued_size);
-    return 0;
+    return hr_outlet_traverse(&self->outlet, visit, arg);
 }
 
 static int wire_clear(PyObject *object) {
     wire_object *self = (wire_object *)object;
     Py_CLEAR(self->gate);
-    Py_CLEAR(self->write);
-    Py_CLEAR(self->queued_size);
+    hr_outlet_clear(&self->outlet);
     return 0;
 }
 
@@ -132,19 +127,7 @@ static void wire_dealloc(PyObject *object) {
 }
 
 static PyObject *wire_attach(PyObject *object, PyObject *args) {
-    wire_object *self = (wire_object *)object;
-    PyObject *transport;
-    int descriptor;
-    if (!PyArg_ParseTuple(args, "Oi:attach", &transport, &descriptor)) return NULL;
-    PyObject *write = PyObject_GetAttrString(transport, "write");
-    PyObject *queued_size = write ? PyObject_GetAttrString(transport, "get_write_buffer_size") : NULL;
-    if (!queued_size) {
-        Py_XDECREF(write);
-        return NULL;
-    }
-    Py_XSETREF(self->write, write);
-    Py_XSETREF(self->queued_size, queued_size);
-    self->descriptor = descriptor;
+    if (hr_outlet_attach(&((wire_object *)object)->outlet, args)) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -152,43 +135,22 @@ static PyObject *wire_detach(PyObject *object, PyObject *unused) {
     wire_object *self = (wire_object *)object;
     (void)unused;
     self->plain = 0;
-    self->descriptor = -1;
-    Py_CLEAR(self->write);
-    Py_CLEAR(self->queued_size);
+    hr_outlet_detach(&self->outlet);
     Py_RETURN_NONE;
-}
-
-/* Whether the transport holds no bytes that have to go out first; -1 with an exception. */
-static int is_drained(wire_object *self) {
-    if (!self->queued) return 1;
-    PyObject *size = PyObject_CallNoArgs(self->queued_size);
-    if (!size) return -1;
-    int held = PyObject_IsTrue(size);
-    Py_DECREF(size);
-    if (held == 0) self->queued = 0;
-    return held < 0 ? -1 : !held;
 }
 
 /* Send an answer: what the socket does not take now goes through the transport. */
 static PyObject *send_answer(wire_object *self, fast_bytes answer) {
-    ssize_t sent = 0;
-    int drained = self->descriptor < 0 ? 0 : is_drained(self);
-    if (drained < 0) return NULL;
-    if (drained) sent = send(self->descriptor, answer.start, answer.size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent == (ssize_t)answer.size) Py_RETURN_NONE;
-    if (sent < 0) sent = 0;
-    PyObject *rest = PyBytes_FromStringAndSize(answer.start + sent, (Py_ssize_t)answer.size - sent);
-    if (!rest) return NULL;
-    self->queued = 1;
-    PyObject *done = PyObject_CallOneArg(self->write, rest);
-    Py_DECREF(rest);
-    return done;
+    Py_ssize_t sent = hr_outlet_send(&self->outlet, answer.start, answer.size);
+    if (sent < 0) return NULL;
+    if (sent == (Py_ssize_t)answer.size) Py_RETURN_NONE;
+    return hr_outlet_queue(&self->outlet, answer.start + sent, answer.size - (size_t)sent);
 }
 
 static PyObject *wire_data_received(PyObject *object, PyObject *data) {
     wire_object *self = (wire_object *)object;
     fast_object *fast = self->gate ? self->gate->fast : NULL;
-    if (self->plain && fast && self->write && PyBytes_CheckExact(data)) {
+    if (self->plain && fast && self->outlet.write && PyBytes_CheckExact(data)) {
         fast_bytes answer = {NULL, 0};
         self->seen = self->gate->clock;
         self->sampled = self->gate->share > 0.0 ? (signed char)is_due(self->gate) : 0;
@@ -240,7 +202,7 @@ static PyMethodDef wire_methods[] = {
 
 static PyMemberDef wire_members[] = {
     {"plain", T_BOOL, offsetof(wire_object, plain), 0, "Whether the next byte begins a request and none is unanswered."},
-    {"queued", T_BOOL, offsetof(wire_object, queued), 0, "To be set before bytes are given to the transport."},
+    {"queued", T_BOOL, offsetof(wire_object, outlet.queued), 0, "To be set before bytes are given to the transport."},
     {"sampled", T_BYTE, offsetof(wire_object, sampled), 0, "Whether the arriving request is logged; -1: not decided."},
     {"seen", T_LONGLONG, offsetof(wire_object, seen), 0, "The gate's clock when bytes last arrived or left."},
     {NULL, 0, 0, 0, NULL},
