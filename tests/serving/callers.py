@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import grpc
 import httpx
@@ -54,11 +57,8 @@ def count(running: Any, code: str) -> int:
     return sum(int(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(key))
 
 
-class Load:
-    """Callers that keep asking over connections of their own; anything but an answer is a failure.
-
-    As HTTP/2 has it, their library sends a call again that no server has seen: one behind the last stream of a GOAWAY.
-    """
+class Crowd:
+    """Callers in threads of their own that keep asking until told to stop, and count what became of it."""
 
     def __init__(self, port: int, callers: int = 3) -> None:
         self._port = port
@@ -67,7 +67,7 @@ class Load:
         self.versions: Counter[str] = Counter()
         self._threads = [threading.Thread(target=self._run) for _ in range(callers)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -76,6 +76,16 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Load(Crowd):
+    """Callers over connections of their own; anything but an answer is a failure.
+
+    As HTTP/2 has it, their library sends a call again that no server has seen: one behind the last stream of a GOAWAY.
+    """
 
     def _run(self) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -91,3 +101,14 @@ class Load:
                         self.outcomes["gone"] += 1  # no connection could be made: not a call that was lost
                         return
                     self.outcomes[f"{error.code()} {error.details()}"] += 1
+
+
+def swap(running: Any, current: Path, folders: Sequence[Path], swaps: int, pause: float = 0.0) -> None:
+    """Let a server that serves the link `current` go from bundle to bundle, by one signal for each."""
+    for number in range(1, swaps + 1):
+        following = current.with_name("next")
+        following.symlink_to(folders[number % len(folders)])
+        following.rename(current)
+        running.signal(signal.SIGHUP)
+        running.wait_for("bundle swapped", number)
+        time.sleep(pause)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from serving import native
 from serving.bundle import Bundle
-from tests.serving.callers import Load, connected, count, make_message, parse
+from tests.serving.callers import Load, connected, count, make_message, parse, swap
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the C extension is not built here")
 
@@ -60,13 +59,7 @@ def _swap_for(run_server: Any, reseal: Any, mixed: Bundle, tmp_path: Path, swaps
     current.symlink_to(folders[0])
     with run_server(current) as running:
         with Load(running.grpc_port) as load:
-            for number in range(1, swaps + 1):
-                following = tmp_path / "next"
-                following.symlink_to(folders[number % 2])
-                following.rename(current)
-                running.signal(signal.SIGHUP)
-                running.wait_for("bundle swapped", number)
-                time.sleep(pause)
+            swap(running, current, folders, swaps, pause)
         counted = count(running, "200")
 
     assert set(load.outcomes) == {"OK"}

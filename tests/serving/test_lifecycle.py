@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from serving.bundle import Bundle
+from tests.serving.callers import Crowd, swap
 
 ROW = [40, 1.5, "Lyon", 2, True, "2020-01-31"]
 BODY = json.dumps({"instances": [ROW]})
@@ -35,28 +36,11 @@ TENSORS = json.dumps(
 )  # fmt: skip
 
 
-class Load:
-    """Clients that keep asking until told to stop; they reconnect when the server says `Connection: close`.
+class Load(Crowd):
+    """Clients that reconnect when the server says `Connection: close`.
 
     A refused connection is a server that is gone, not a lost request; anything else that is not 200 is a failure.
     """
-
-    def __init__(self, port: int, clients: int = 3) -> None:
-        self._port = port
-        self._stop = threading.Event()
-        self.outcomes: Counter[str] = Counter()
-        self.versions: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self) -> None:
         client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
@@ -131,13 +115,7 @@ def _swap_for(run_server: Any, reseal: Any, mixed: Bundle, tmp_path: Path, swaps
     current = tmp_path / "current"
     current.symlink_to(folders[0])
     with run_server(current) as running, Load(running.http_port) as load:
-        for number in range(1, swaps + 1):
-            following = tmp_path / "next"
-            following.symlink_to(folders[number % 2])
-            following.rename(current)
-            running.signal(signal.SIGHUP)
-            running.wait_for("bundle swapped", number)
-            time.sleep(pause)
+        swap(running, current, folders, swaps, pause)
         text = httpx.get(f"{running.url}/metrics").text
     assert set(load.outcomes) == {"200"}
     assert set(load.versions) == {"3", "4"}
