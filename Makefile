@@ -110,8 +110,16 @@ images: ## Build the images with podman or docker: STEPS='train deploy' picks so
 
 deploy: $(VENV)/.dev ## Apply a reviewed manifest with kubectl alone: ENV=local|production MODEL=name VERSION=n
 	@test -n "$(MODEL)" -a -n "$(VERSION)" || { echo "make deploy needs MODEL=name VERSION=n [ENV=local]"; exit 2; }
-	@sed 's/model-name/$(MODEL)/g; s/model-version/$(VERSION)/g' manifests/rendered/$(ENV).yaml \
-	  | $(BIN)/kubectl apply --server-side --field-manager=headrace -f -
+	@stamped=$$(sed 's/model-name/$(MODEL)/g; s/model-version/$(VERSION)/g' manifests/rendered/$(ENV).yaml); \
+	name="{.spec.predictor.name}"; \
+	before=$$($(BIN)/kubectl get inferenceservice $(MODEL) --ignore-not-found --output=jsonpath="{.metadata.name} $$name"); \
+	after="$(MODEL) $$($(BIN)/kubectl create --dry-run=client --output=jsonpath="$$name" --filename=- <<<"$$stamped")"; \
+	if [ -n "$$before" ] && [ "$$before" != "$$after" ]; then \
+	  echo "$(MODEL) serves under another predictor name ($$before, not $$after): applied at once, requests would"; \
+	  echo "fail until the routes follow. Release it: $(BIN)/python -m pipelines rollback $(MODEL) --to $(VERSION) --environment $(ENV)"; \
+	  exit 1; \
+	fi; \
+	$(BIN)/kubectl apply --server-side --field-manager=headrace --filename=- <<<"$$stamped"
 
 e2e: $(VENV)/.dev ## The whole story on a cluster you may spoil: KUBECONFIG=file; without one, on the emulator
 	@$(if $(KUBECONFIG),,echo "no KUBECONFIG: this runs on the emulator, as make test does; tests/e2e/README.md says what a cluster needs")

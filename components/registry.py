@@ -111,7 +111,8 @@ def _give_back(settings: Settings, store: Store, model: str, number: int, given:
 
 
 def _address(settings: Settings, model: str, number: int) -> Address:
-    return Address(settings.models_bucket, f"{model}/{number}")
+    """Return the folder of a version; it ends in a slash, because what lists by a bare prefix takes 10 to 19 for 1."""
+    return Address(settings.models_bucket, f"{model}/{number}/")
 
 
 def _published(settings: Settings, store: Store, model: str) -> set[int]:

@@ -45,7 +45,7 @@ def add_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
 
 def _compare(options: argparse.Namespace, home: Path) -> int:
     from components.errors import InputError
-    from components.releases import cluster, compare, trials
+    from components.releases import addresses, cluster, compare, trials
     from components.releases.kube import connect
 
     _check_environment(options)
@@ -61,7 +61,7 @@ def _compare(options: argparse.Namespace, home: Path) -> int:
             say(f"{trial.model} {trial.version} answers {trial.percent} % of the clients, {trial.champion} the others")
             return 0
         trial = trials.expect(kube, options.model, "compare")
-        plan = _plan(known, trial, options)
+        plan = addresses.found(kube, trial.model, _plan(known, trial, options))
         for line in compared_lines(compare.report(trial, plan, kube.namespace, options.detect / 100), trial):
             say(line)
         if options.end:

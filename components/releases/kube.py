@@ -22,6 +22,8 @@ import urllib3
 from components.releases import ReleaseError
 
 MANAGER = "headrace"
+EVERYWHERE = "*"
+"""In place of a namespace: all of them."""
 RETRIED = (429, 500, 502, 503, 504)
 TIMEOUT = urllib3.Timeout(connect=5.0, read=15.0)
 LONGEST_PAUSE_SECONDS = 5.0
@@ -36,6 +38,10 @@ class KubeError(ReleaseError):
 
 class NotFound(KubeError):
     """The object does not exist."""
+
+
+class Unserved(KubeError):
+    """This cluster has no such type of objects."""
 
 
 class Conflict(KubeError):
@@ -60,9 +66,10 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str, name: str = "") -> str:
-        """Return the URL path of one object, or of the collection."""
+        """Return the URL path of one object, or of the collection, in one namespace or EVERYWHERE."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
-        return f"{root}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+        place = f"/namespaces/{namespace}" if namespace != EVERYWHERE else ""
+        return f"{root}{place}/{self.plural}" + (f"/{name}" if name else "")
 
 
 SERVICE = Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService")
@@ -73,6 +80,8 @@ DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 AUTOSCALER = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+NETWORK_SERVICE = Resource("", "v1", "services", "Service")
+GATEWAY = Resource("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
 ROUTE = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 RESOURCES = {
     (resource.api_version, resource.kind): resource
@@ -122,17 +131,17 @@ class Kube:
         self.inside = inside
         self.pace = pace or Pace()
 
-    def get(self, resource: Resource, name: str) -> dict[str, Any] | None:
-        """Return an object, None when it does not exist."""
+    def get(self, resource: Resource, name: str, namespace: str = "") -> dict[str, Any] | None:
+        """Return an object, None when it does not exist; of this namespace unless another is named."""
         try:
-            return self.call("GET", resource, name)
+            return self.call("GET", resource, name, namespace=namespace)
         except NotFound:
             return None
 
-    def list(self, resource: Resource, selector: str = "") -> list[dict[str, Any]]:
-        """Return the objects that a label selector matches."""
+    def list(self, resource: Resource, selector: str = "", namespace: str = "") -> list[dict[str, Any]]:
+        """Return the objects that a label selector matches; of this namespace unless another is named."""
         query = {"labelSelector": selector} if selector else {}
-        items = self.call("GET", resource, "", query=query)["items"]
+        items = self.call("GET", resource, "", query=query, namespace=namespace)["items"]
         return list(items)
 
     def apply(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -230,14 +239,16 @@ class Kube:
         body: bytes | None = None,
         content_type: str = "application/json",
         query: dict[str, str] | None = None,
+        namespace: str = "",
     ) -> dict[str, Any]:
         """Perform a request, again and again within the retry limit while the server is busy or away.
 
         Raises:
-            NotFound, Conflict: As named.
+            NotFound, Unserved, Conflict: As named.
             KubeError: Anything else, with verb, resource and remedy.
         """
-        path = resource.path(self.namespace, name) + (f"?{urlencode(query)}" if query else "")
+        place = namespace or self.namespace
+        path = resource.path(place, name) + (f"?{urlencode(query)}" if query else "")
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         deadline, pause = time.monotonic() + self.pace.retry_limit, self.pace.retry
         what = f"{_verb(method, name)} {resource} {name}".rstrip()
@@ -248,7 +259,7 @@ class Kube:
                 problem, wanted = f"the API server did not answer ({error})", 0.0
             else:
                 if response.status not in RETRIED:
-                    return _result(response, what, resource, self.namespace)
+                    return _result(response, what, resource, place)
                 problem, wanted = f"the API server answers {response.status}", _retry_after(response)
             if time.monotonic() + max(pause, wanted) > deadline:
                 raise KubeError(f"could not {what}: {problem} for {self.pace.retry_limit:.0f} s; try again later")
@@ -314,13 +325,17 @@ def _result(response: urllib3.BaseHTTPResponse, what: str, resource: Resource, n
     if response.status == 404:
         if content.get("reason") == "NotFound" and (content.get("details") or {}).get("name"):
             raise NotFound(f"could not {what}: {message}")
-        raise KubeError(f"could not {what}: the cluster does not know {resource}; {_installs(resource)}")
+        raise Unserved(f"could not {what}: the cluster does not know {resource}; {_installs(resource)}")
     if response.status == 409:
         raise Conflict(f"could not {what}: {message}")
+    if message.startswith("admission webhook"):
+        raise KubeError(f"could not {what}: {message}")
     if response.status in (401, 403) and "quota" not in message:
         verb = what.split(" ", 1)[0]
+        role = "ClusterRole of the chart's `discovery`" if namespace == EVERYWHERE else "Role headrace-release"
+        where = "all namespaces" if namespace == EVERYWHERE else f"namespace {namespace}"
         raise KubeError(
-            f"not allowed to {verb} {resource} in namespace {namespace}: bind the Role headrace-release to the "
+            f"not allowed to {verb} {resource} in {where}: bind the {role} to the "
             f"ServiceAccount of this run ({message})"
         )
     if "unknown field" in message and "canary" in message:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ TRIAL = "headrace/trial"
 DIGEST = "headrace/digest"
 RUN = "headrace/run"
 DATASET = "headrace/dataset"
+CONTAINER = "kserve-container"
+"""KServe's name of the model's container: its schema wants it of a canary, its webhook of no stable predictor."""
 FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
 """What KServe refuses in a canary: it does not scale."""
 
@@ -43,10 +45,10 @@ class Plan:
         steps: Shares of traffic in percent.
         patience: Seconds until a step must have its verdict.
         slow: Seconds from which a request counts as slow.
-        prometheus: Base URL, empty when there is none.
+        prometheus: Base URL, `auto` to look for it, empty when there is none.
         fallback: What canary does without Prometheus: `refuse` or `rolling`.
         scrape: Seconds between two looks at Prometheus, not less than between its own.
-        gateway: URL of the gateway that splits traffic, empty when there is none.
+        gateway: URL of the gateway that splits traffic, `auto` to look for it, empty when there is none.
     """
 
     strategy: str
@@ -79,6 +81,15 @@ class Target:
     def predictor(self) -> dict[str, Any]:
         """The predictor that is to serve."""
         return dict(self.service["spec"]["predictor"])
+
+    def under(self, service: dict[str, Any]) -> Target:
+        """Return the target with its InferenceService under another predictor name, and what refers to that."""
+        name = deployment(self.model, service["spec"]["predictor"])
+        extras = copy.deepcopy(self.extras)
+        for item in extras:
+            if "scaleTargetRef" in item.get("spec", {}):
+                item["spec"]["scaleTargetRef"]["name"] = name
+        return replace(self, service=service, extras=extras)
 
 
 def environments(folder: Path | None = None) -> tuple[str, ...]:
@@ -120,7 +131,7 @@ def stamp(
     service = next(document for document in documents if document["kind"] == SERVICE.kind)
     plan = next(document for document in documents if document["metadata"]["name"] == f"{model}-plan")
     predictor = service["spec"]["predictor"]
-    predictor["model"]["storageUri"] = uri
+    predictor["model"]["storageUri"] = uri.rstrip("/") + "/"  # a bare prefix `m/1` is also that of `m/10`
     predictor["annotations"] |= {key: value for key, value in facts.items() if value}
     extras = tuple(document for document in documents if document is not service)
     return Target(model, version, service, extras, _plan(plan["data"], strategy))
@@ -143,9 +154,17 @@ def canary_entry(predictor: dict[str, Any], percent: int, stable: dict[str, Any]
     """
     entry = {key: value for key, value in copy.deepcopy(predictor).items() if key not in FIXED}
     most = int(stable.get("minReplicas", 1))
-    entry["name"] = predictor["annotations"][VERSION]
+    entry["name"] = _free_name(predictor, str(stable.get("name", "")))
+    entry["model"] = {**entry["model"], "name": CONTAINER}
     entry["minReplicas"] = min(most, max(1, math.ceil(most * percent / 100)))
     return {"predictor": entry, "trafficPercent": percent}
+
+
+def _free_name(predictor: dict[str, Any], taken: str) -> str:
+    """Return the name of a canary: the one its predictor is promoted under, unless the stable predictor has it."""
+    own = str(predictor.get("name") or predictor["annotations"][VERSION])
+    word = str(predictor["annotations"][VERSION])
+    return next(name for name in (own, word, f"{word}b") if name != taken)
 
 
 def canary_name(version: str) -> str:

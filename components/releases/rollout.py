@@ -1,8 +1,9 @@
 """One release of one version, in an order in which dying anywhere leaves the champion serving and a re-run finishes.
 
     dark       pods of the new version start beside the champion, without traffic; they must answer the golden requests
-    shares     canary only: 5, 25, 50 % of the traffic, each judged; then all of it while the champion's pods still wait
-    promoted   the new version is the stable predictor; it must answer the golden requests again
+    shares     canary only: 5, 25, 50 % of the traffic, each judged
+    handover   all of the traffic while the champion's pods still wait, then the new version is the stable predictor;
+               it must answer the golden requests again
 
 Everything is one object, the InferenceService, and every change of it is one server-side apply. Until `promoted` the
 stable predictor is the champion; what was applied for it is in the record, so going back applies exactly that.
@@ -19,13 +20,14 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from components.releases import Release, ReleaseError, goldens, record
+from components.releases import Release, ReleaseError, addresses, goldens, record
 from components.releases.canary import Bench, judge_step
-from components.releases.kube import SERVICE, Kube
+from components.releases.handover import applied, bundle, fit, hand_over, has_routes, tidy
+from components.releases.kube import AUTOSCALER, SERVICE, Kube
 from components.releases.lease import Lease, LeaseLost
-from components.releases.plans import DIGEST, RUN, VERSION, Plan, Target, canary_entry, canary_name, deployment
+from components.releases.plans import DIGEST, RUN, VERSION, Plan, Target, canary_entry, deployment
 from components.releases.prometheus import PrometheusError, query
-from components.releases.restore import applied, restore
+from components.releases.restore import restore
 from components.releases.wait import NotReady, until_ready
 
 log = logging.getLogger(__name__)
@@ -58,23 +60,25 @@ class Rollout:
         if live is None:
             return self._carefully(self._start, None)
         serving = self._serving(live)
-        if serving["spec"]["predictor"].get("name"):  # a name that goes away would take the pods with it
-            self._target.service["spec"]["predictor"].setdefault("name", canary_name(self._target.version))
+        splits = has_routes(self._kube, self._target.model)
+        self._target = self._target.under(fit(self._target.service, serving, splits=splits))
         if self._is_target(live["spec"]["predictor"]) and not live["spec"].get("canary"):
             changed = self._record.unfinished is None and serving != self._target.service
             return self._carefully(self._update, serving) if changed else self._finish(serving)
-        if live["spec"].get("canary") or _bundle(live["spec"]["predictor"]) != _bundle(serving["spec"]["predictor"]):
+        if live["spec"].get("canary") or bundle(live["spec"]["predictor"]) != bundle(serving["spec"]["predictor"]):
             log.info("undoing what an unfinished release or a trial left", extra={"model": self._target.model})
-            restore(self._kube, self._lease, self._target.model, serving, self._plan.timeout)
+            serving = restore(self._kube, self._lease, self._target.model, serving, self._plan.timeout) or serving
+            self._target = self._target.under(fit(self._target.service, serving, splits=splits))
             if self._is_target(serving["spec"]["predictor"]):  # a version cannot be a canary beside itself
                 return self._carefully(self._update, serving)
         return self._carefully(self._replace, serving)
 
     def _usable_plan(self, exists: bool) -> Plan:
-        """Return the plan, with the strategy that this cluster can do."""
+        """Return the plan, with the addresses that were found and the strategy that this cluster can do."""
         plan = self._target.plan
         if plan.strategy == "rolling" or not exists:
-            return plan
+            return addresses.reachable(self._kube, self._target.model, plan)
+        plan = addresses.found(self._kube, self._target.model, plan)
         if not plan.gateway:
             raise ReleaseError(
                 f"environment {self._environment} has no gateway that could split traffic: "
@@ -96,7 +100,7 @@ class Rollout:
         known = self._record.serving
         if known and self._record.unfinished:
             return known
-        if known and _bundle(known["spec"]["predictor"]) == _bundle(live["spec"]["predictor"]):
+        if known and bundle(known["spec"]["predictor"]) == bundle(live["spec"]["predictor"]):
             return known
         if VERSION not in (live["spec"]["predictor"].get("annotations") or {}):
             raise ReleaseError(
@@ -106,7 +110,7 @@ class Rollout:
         return applied(live)
 
     def _is_target(self, predictor: dict[str, Any]) -> bool:
-        return _bundle(predictor) == _bundle(self._target.predictor)
+        return bundle(predictor) == bundle(self._target.predictor)
 
     def _carefully(self, steps: Any, serving: dict[str, Any] | None) -> Release:
         """Run the steps; whatever goes wrong, even our own end, the champion is put back first."""
@@ -145,17 +149,14 @@ class Rollout:
 
     def _replace(self, serving: dict[str, Any] | None) -> None:
         assert serving is not None
-        name = deployment(self._target.model, {"name": canary_name(self._target.version)})
-        self._shift(serving, 0)
+        name = self._shift(serving, 0)
         self._prove(name)
         if self._plan.strategy == "canary":
             for percent in self._plan.steps:
                 self._shift(serving, percent)
                 self._judge(serving, percent, name)
-            self._shift(serving, 100)
-            self._prove_endpoint()
-        self._apply(self._target.service)
-        self._await(self._target.predictor)
+        prove = self._prove_endpoint if self._plan.gateway else lambda: None
+        hand_over(self._kube, self._lease, self._target.service, self._plan.timeout, prove)
         self._prove(deployment(self._target.model, self._target.predictor))
 
     def _update(self, _: dict[str, Any] | None) -> None:
@@ -184,6 +185,9 @@ class Rollout:
     def _done(self) -> Release:
         for item in self._target.extras:
             self._kube.apply(item)
+        if AUTOSCALER.kind not in {item["kind"] for item in self._target.extras}:
+            self._kube.delete(AUTOSCALER, self._target.model)  # of the environment that served before
+        tidy(self._kube, self._target.model)
         checked = f"{len(self._golden['requests'])} golden requests answered as at training"
         self._record = record.end(self._kube, self._record, record.RELEASED, checked, self._target.service)
         return self._outcome(True, (checked,))
@@ -191,7 +195,7 @@ class Rollout:
     def _go_back(self, serving: dict[str, Any] | None, reason: str) -> None:
         """Put the champion back and make sure that nothing of the new version is left."""
         log.warning("going back", extra={"model": self._target.model, "reason": reason})
-        restore(self._kube, self._lease, self._target.model, serving, self._plan.timeout)
+        serving = restore(self._kube, self._lease, self._target.model, serving, self._plan.timeout)
         self._record = record.end(self._kube, self._record, record.ROLLED_BACK, reason, serving)
 
     def _apply(self, service: dict[str, Any]) -> dict[str, Any]:
@@ -199,11 +203,12 @@ class Rollout:
         self._lease.renew(now=True)
         return self._kube.apply(service)
 
-    def _shift(self, serving: dict[str, Any], percent: int) -> None:
-        """Give the new version a share of the traffic and wait until its pods can take it."""
+    def _shift(self, serving: dict[str, Any], percent: int) -> str:
+        """Give the new version a share of the traffic, wait until its pods can take it, and return their Service."""
         entry = canary_entry(self._target.predictor, percent, serving["spec"]["predictor"])
         self._apply({**serving, "spec": {**serving["spec"], "canary": [entry]}})
         self._await(entry["predictor"])
+        return deployment(self._target.model, entry["predictor"])
 
     def _await(self, predictor: dict[str, Any]) -> None:
         version = predictor["annotations"][VERSION]
@@ -236,7 +241,7 @@ class Rollout:
             raise Rejected(trouble)
 
     def _prove_endpoint(self) -> None:
-        """Every golden request must come back right through the gateway, once routes have followed."""
+        """Every golden request must come back right through the gateway, which may take a moment to follow."""
         trouble = ""
         for _ in range(5):
             trouble = self._compare(self._ask_endpoint, self._golden)
@@ -268,13 +273,8 @@ class Rollout:
 
     def _outcome(self, verified: bool, reasons: tuple[str, ...]) -> Release:
         url = self._url()
-        base, host = (self._plan.gateway, f" -H 'Host: {urlsplit(url).netloc}'") if self._plan.gateway else (url, "")
+        gateway = self._plan.gateway or addresses.reachable(self._kube, self._target.model, self._target.plan).gateway
+        base, host = (gateway, f" -H 'Host: {urlsplit(url).netloc}'") if gateway else (url, "")
         curl = f"curl -s{host} -H 'Content-Type: application/json' -d '{self._example}' "
         curl += f"{base}/v1/models/{self._target.model}:predict"
         return Release(self._target.model, self._target.version, self._environment, url, verified, reasons, curl)
-
-
-def _bundle(predictor: dict[str, Any]) -> tuple[str, str, str]:
-    """Return what a predictor serves: version, digest and address of its bundle."""
-    annotations = predictor.get("annotations") or {}
-    return annotations.get(VERSION, ""), annotations.get(DIGEST, ""), predictor["model"].get("storageUri", "")

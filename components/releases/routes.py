@@ -69,6 +69,19 @@ def mirror(live: Route, model: str, champion: str, version: str, percent: int) -
     return _over(live, model, rules)
 
 
+def alone(route: Route, leaving: set[str], champion: str) -> Route:
+    """Return the route of a trial without the Services that leave: the champion answers, and nothing is copied."""
+    rules = []
+    for rule in route["spec"]["rules"]:
+        kept = [backend for backend in rule["backendRefs"] if backend["name"] not in leaving]
+        backends = kept or [_backend(champion, rule["backendRefs"][0]["port"])]
+        filters = [item for item in rule.get("filters", []) if item["type"] != "RequestMirror"]
+        rules.append({"matches": rule["matches"], "backendRefs": backends, **({"filters": filters} if filters else {})})
+    metadata = {key: route["metadata"][key] for key in ("name", "labels", "annotations") if key in route["metadata"]}
+    spec = {**route["spec"], "rules": rules}
+    return {"apiVersion": ROUTE.api_version, "kind": ROUTE.kind, "metadata": metadata, "spec": spec}
+
+
 def name_of(model: str) -> str:
     """Return the name of the route of a model's trial."""
     return f"{model}-trial"

@@ -33,8 +33,8 @@ def sweep(kube: Kube) -> list[str]:
             known = record.read(kube, model)
             if known.unfinished is None:
                 continue  # it was finished while we waited for the lease
-            restore(kube, lease, model, known.serving, TIMEOUT_SECONDS)
-            record.end(kube, known, record.ROLLED_BACK, REASON, known.serving)
+            serving = restore(kube, lease, model, known.serving, TIMEOUT_SECONDS)
+            record.end(kube, known, record.ROLLED_BACK, REASON, serving)
             swept.append(model)
     return swept
 

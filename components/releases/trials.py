@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from components.releases import ReleaseError, goldens, record, routes
 from components.releases.cluster import orderly_end
+from components.releases.handover import trial_entry
 from components.releases.kube import ROUTE, SERVICE, Kube
 from components.releases.lease import Lease, held
 from components.releases.plans import TRIAL, VERSION, Target, canary_entry, deployment
-from components.releases.restore import restore, trial_entry
+from components.releases.restore import restore
 from components.releases.wait import until_ready
 
 KIND, SINCE, PERCENT = "headrace/trial", "headrace/since", "headrace/percent"

@@ -1,9 +1,10 @@
 """A small stateful Kubernetes API over HTTP, for tests: the real kubectl, helm and Python client talk to it.
 
-It is not Kubernetes: there is no admission, no scheduler, no kubelet, no right that could be missing. What it keeps
-true to the API conventions is what releases and charts rely on: resourceVersion conflicts, generation, server-side
-apply with field owners, strict validation against the CRDs' schemas and CEL rules and those of the core kinds, status
-apart from spec, selectors, watches, finalizers, owners, dry runs, the service proxy. Faults can be injected before a
+It is not Kubernetes: of admission there are KServe's webhooks only, and there is no scheduler, no kubelet, no right
+that could be missing. What it keeps true to the API conventions is what releases and charts rely on: resourceVersion
+conflicts, generation, server-side apply with field owners, strict validation against the CRDs' schemas and CEL rules
+and those of the core kinds, status apart from spec, selectors, watches, finalizers, owners, dry runs, the service
+proxy. Faults can be injected before a
 request is handled. The parts: `state` (objects), `patches`, `discovery`, `watch`, `protobuf`, `transport` (HTTP).
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import admission
 import corekinds
 import crds
 import jsonpatch
@@ -227,6 +229,8 @@ class ApiServer:
             raise Refused(404, "NotFound", f'namespaces "{namespace}" not found', namespace)
         if kind.plural == "secrets" and "stringData" in item:
             item = patches.with_encoded(item)
+        if kind.plural == "inferenceservices":
+            item = self._admitted(namespace, item)
         item["metadata"]["managedFields"] = patches.managed(owners, kind.api_version, moment())
         dry = "dryRun" in query
         stored = self.state.write(kind, namespace, item, dry=dry)
@@ -235,6 +239,14 @@ class ApiServer:
             if kind.plural == DEFINITIONS:
                 self._define(stored)
         return self._shown(kind, stored)
+
+    def _admitted(self, namespace: str, item: Object) -> Object:
+        """Return an InferenceService as KServe's webhooks let it pass."""
+        item = admission.defaulted(item)
+        name = item["metadata"]["name"]
+        if reason := admission.refusal(item, self.state.find("inferenceservices", namespace, name)):
+            raise Refused(403, "Forbidden", admission.DENIED + reason, name)
+        return item
 
     def _delete(self, kind: Kind, found: Object, options: Object) -> Object:
         namespace, name = found["metadata"].get("namespace", ""), found["metadata"]["name"]

@@ -21,6 +21,10 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 HTTP2 = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
 GRPC = "-grpc"
 IS_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+GONE = "gone"
+"""A cluster that does not exist, in place of a Service that does not."""
+NOBODY = 0
+UNRESOLVED: Object = {"cluster_not_found_response_code": "INTERNAL_SERVER_ERROR"}
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 
 
@@ -55,22 +59,30 @@ class Gateway:
         return known is not None and port in (None, known[0])
 
     def add(self, deployment: str, port: int, grpc: int) -> None:
-        """Add the pods of a Deployment. They are never taken away: no route may name what is gone."""
+        """Add the pods of a Deployment."""
         self._clusters[deployment] = port, grpc
         self._write_clusters()
 
-    def route(self, model: str, weights: dict[str, int]) -> None:
-        """Divide the requests of a model."""
-        if weights != self.weights.get(model) and set(weights) <= set(self._clusters):
-            self.weights[model] = dict(weights)
+    def route(self, model: str, weights: dict[str, int], gone: frozenset[str]) -> None:
+        """Divide the requests of a model; the share of a Service that is gone is answered with an empty 500."""
+        self._expect(set(weights) - gone)
+        known = {GONE if name in gone else name: share for name, share in weights.items()}
+        if known != self.weights.get(model):
+            self.weights[model] = known
             self._write_routes()
 
-    def overlay(self, model: str, http_route: Object | None) -> None:
+    def overlay(self, model: str, http_route: Object | None, gone: frozenset[str]) -> None:
         """Put an HTTPRoute's rules before those of a model."""
-        trial = routes(http_route) if http_route else []
+        trial = routes(http_route, gone) if http_route else []
         if trial != self._trials.get(model, []):
             self._trials[model] = trial
             self._write_routes()
+
+    def _expect(self, names: set[str]) -> None:
+        """Make clusters without endpoints of Services whose pods have never been ready."""
+        if new := names - set(self._clusters):
+            self._clusters |= dict.fromkeys(new, (NOBODY, NOBODY))
+            self._write_clusters()
 
     def _write_clusters(self) -> None:
         resources = [
@@ -81,7 +93,7 @@ class Gateway:
                 "connect_timeout": "2s",
                 "load_assignment": {
                     "cluster_name": name,
-                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
+                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}] if port else [],
                 },
                 **({"typed_extension_protocol_options": {HTTP_OPTIONS: HTTP2}} if name.endswith(GRPC) else {}),
             }
@@ -101,12 +113,12 @@ class Gateway:
 
     def _host(self, model: str) -> Object:
         shares = [{"name": name, "weight": weight} for name, weight in self.weights[model].items() if weight]
-        action: Object = {"route": {"weighted_clusters": {"clusters": shares}}}
+        action: Object = {"route": {"weighted_clusters": {"clusters": shares}, **UNRESOLVED}}
         route = {"match": {"prefix": "/"}, **(action if shares else {"direct_response": {"status": 503}})}
         over_grpc = [{**share, "name": share["name"] + GRPC} for share in shares]
         called = {
             "match": {"prefix": "/", "headers": [IS_GRPC]},
-            "route": {"weighted_clusters": {"clusters": over_grpc}},
+            "route": {"weighted_clusters": {"clusters": over_grpc}, **UNRESOLVED},
         }
         names = [f"{model}-{self._namespace}.example.com", *(["*"] if model == next(iter(self.weights)) else [])]
         return {
@@ -119,6 +131,7 @@ class Gateway:
         manager = {
             "@type": f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "models",
+            "use_remote_address": True,  # Envoy Gateway's default: callers are outside, their x-request-id is replaced
             "rds": {"route_config_name": "models", "config_source": self._source("routes.json")},
             "http_filters": [
                 {
@@ -156,10 +169,10 @@ def replace(path: Path, content: object) -> None:
     partial.replace(path)
 
 
-def routes(http_route: Object) -> list[Object]:
+def routes(http_route: Object, gone: frozenset[str]) -> list[Object]:
     """Return Envoy's routes for an HTTPRoute."""
     return [
-        {"match": _match(match), "route": _action(rule)}
+        {"match": _match(match), "route": _action(rule, gone)}
         for rule in http_route["spec"]["rules"]
         for match in rule["matches"]
     ]
@@ -174,18 +187,19 @@ def _match(match: Object) -> Object:
     return {"path": match["path"]["value"], "headers": headers}
 
 
-def _action(rule: Object) -> Object:
-    shares = [{"name": _cluster(backend), "weight": backend.get("weight", 1)} for backend in rule["backendRefs"]]
+def _action(rule: Object, gone: frozenset[str]) -> Object:
+    shares = [{"name": _cluster(backend, gone), "weight": backend.get("weight", 1)} for backend in rule["backendRefs"]]
     copies = []
     for item in rule.get("filters", []):
         percent = item["requestMirror"]["percent"]
         fraction = {"default_value": {"numerator": percent, "denominator": "HUNDRED"}}
-        copies.append({"cluster": _cluster(item["requestMirror"]["backendRef"]), "runtime_fraction": fraction})
-    return {"weighted_clusters": {"clusters": shares}, "request_mirror_policies": copies}
+        copies.append({"cluster": _cluster(item["requestMirror"]["backendRef"], gone), "runtime_fraction": fraction})
+    return {"weighted_clusters": {"clusters": shares}, "request_mirror_policies": copies, **UNRESOLVED}
 
 
-def _cluster(backend: Object) -> str:
-    return str(backend["name"]) + (GRPC if backend["port"] == 8081 else "")
+def _cluster(backend: Object, gone: frozenset[str]) -> str:
+    name = str(backend["name"])
+    return GONE if name in gone else name + (GRPC if backend["port"] == 8081 else "")
 
 
 def _address(port: int) -> Object:

@@ -62,6 +62,8 @@ networking.k8s.io/v1 ingresses Ingress ing
 networking.k8s.io/v1 networkpolicies NetworkPolicy netpol
 rbac.authorization.k8s.io/v1 roles Role
 rbac.authorization.k8s.io/v1 rolebindings RoleBinding
+rbac.authorization.k8s.io/v1 clusterroles ClusterRole -
+rbac.authorization.k8s.io/v1 clusterrolebindings ClusterRoleBinding -
 policy/v1 poddisruptionbudgets PodDisruptionBudget pdb
 coordination.k8s.io/v1 leases Lease
 apiextensions.k8s.io/v1 customresourcedefinitions CustomResourceDefinition crd -
@@ -69,7 +71,9 @@ apiextensions.k8s.io/v1 customresourcedefinitions CustomResourceDefinition crd -
 INSTALLED = """
 serving.kserve.io/v1beta1 inferenceservices InferenceService isvc
 serving.kserve.io/v1alpha1 servingruntimes ServingRuntime
+gateway.networking.k8s.io/v1 gateways Gateway gtw
 gateway.networking.k8s.io/v1 httproutes HTTPRoute
+gateway.envoyproxy.io/v1alpha1 clienttrafficpolicies ClientTrafficPolicy
 argoproj.io/v1alpha1 workflows Workflow wf
 kubeflow.org/v1beta1 scheduledworkflows ScheduledWorkflow swf
 monitoring.coreos.com/v1 podmonitors PodMonitor pmon

@@ -65,12 +65,14 @@ class StandIns:
         weights: Of the gateway, as last routed.
         trial: The HTTPRoute over it, None when there is none.
         history: Every different routing there was.
+        lost: Shares of the traffic that led to a Service that was gone, as they were noticed.
     """
 
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
         self.weights: dict[str, int] = {}
         self.history: list[dict[str, int]] = []
+        self.lost: list[str] = []
         self.trial: dict[str, Any] | None = None
         self._versions: dict[str, str] = {}
         self._server = serve(self._gateway)
@@ -99,14 +101,16 @@ class StandIns:
             server.shutdown()
             server.server_close()
 
-    def route(self, model_name: str, weights: dict[str, int]) -> None:
-        """Remember the weights."""
+    def route(self, model_name: str, weights: dict[str, int], gone: frozenset[str]) -> None:
+        """Remember the weights, and what they lose."""
+        self.lost += [f"{share} % to {name}" for name, share in weights.items() if name in gone]
         if weights != self.weights:
             self.weights = dict(weights)
             self.history.append(self.weights)
 
-    def overlay(self, model_name: str, http_route: dict[str, Any] | None) -> None:
-        """Remember the route."""
+    def overlay(self, model_name: str, http_route: dict[str, Any] | None, gone: frozenset[str]) -> None:
+        """Remember the route, and what it loses."""
+        self.lost += [f"a trial's share to {name}" for name in sorted(gone)]
         self.trial = http_route
 
     def served(self) -> str:

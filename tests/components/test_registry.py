@@ -53,7 +53,7 @@ def test_versions_count_from_one_and_carry_digest_and_data(
 
     assert (first.number, second.number) == ("1", "2")
     assert [version.digest for version in known] == [first.digest, second.digest]
-    assert [version.uri for version in known] == [f"s3://models/{model}/1", f"s3://models/{model}/2"]
+    assert [version.uri for version in known] == [f"s3://models/{model}/1/", f"s3://models/{model}/2/"]
     assert known[0].tags["headrace.dataset"] == "abc"
 
 

@@ -80,7 +80,7 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     """An empty cluster with KServe."""
     api, workload = ApiServer(CRDS if CRDS.is_dir() else None), StandIns()
-    prometheus, controller = Prometheus(workload), KServe(api, workload)
+    prometheus, controller = Prometheus(workload), KServe(api, workload, lag=0.03)
     yield Cluster(api, workload, prometheus)
     controller.close()
     prometheus.close()

@@ -84,7 +84,7 @@ def test_diff_shows_what_a_release_would_change(registry, cluster_settings):
 
     lines = history.diff(None, "heart", "2", "production").splitlines()
 
-    assert "+      storageUri: s3://models/heart/2" in lines
+    assert "+      storageUri: s3://models/heart/2/" in lines
     assert history.diff(None, "heart", "1", "production") == ""
 
 

@@ -16,7 +16,7 @@ def test_only_names_address_and_facts_differ_from_the_reviewed_file():
     text = (plans.RENDERED / "production.yaml").read_text()
     reviewed = yaml.safe_load_all(text.replace("model-name", "heart").replace("model-version", "3"))
     expected = next(item for item in reviewed if item["kind"] == "InferenceService")
-    expected["spec"]["predictor"]["model"]["storageUri"] = "s3://bundles/heart/3"
+    expected["spec"]["predictor"]["model"]["storageUri"] = "s3://bundles/heart/3/"
     expected["spec"]["predictor"]["annotations"]["headrace/digest"] = "a" * 64
 
     assert stamp().service == expected
@@ -64,7 +64,8 @@ def test_a_canary_keeps_everything_but_scaling_and_never_has_more_pods_than_the_
     assert entry["predictor"]["minReplicas"] == 2
     assert entry["predictor"]["name"] == "v3"
     assert not set(plans.FIXED) & set(entry["predictor"])
-    assert entry["predictor"]["model"] == predictor["model"]
+    assert entry["predictor"]["model"] == {**predictor["model"], "name": "kserve-container"}
+    assert "name" not in predictor["model"]
     assert plans.canary_entry(predictor, 0, {"minReplicas": 1})["predictor"]["minReplicas"] == 1
 
 

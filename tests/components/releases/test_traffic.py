@@ -57,8 +57,8 @@ def test_no_request_fails_through_canary_promotion_and_rollback(versions, tmp_pa
     assert "no verdict within 1 s" in rejected.reasons[0]
     assert load.failures == []
     assert load.answers.total() > 500
-    names = [f"{MODEL}-v{version}-predictor" for version in ("2", "1")]
-    canary, champion = (load.answers[tuple(zip(names, (30, 70), strict=True)), name] for name in names)
+    names = [f"{MODEL}-v{version}-predictor" for version in ("1", "2")]
+    champion, canary = (load.answers[tuple(zip(names, (70, 30), strict=True)), name] for name in names)
     assert 0.2 < canary / (canary + champion) < 0.4
     assert api.get("inferenceservices", MODEL)["spec"]["predictor"]["annotations"][plans.VERSION] == "v2"
 

@@ -60,10 +60,16 @@ class Served:
 
     def ask(self, row: list[float], **headers: str) -> tuple[str, dict]:
         """Return which version answered, and what."""
+        version, answer, _ = self.ask_once(row, **headers)
+        return version, answer
+
+    def ask_once(self, row: list[float], **headers: str) -> tuple[str, dict, str]:
+        """Return which version answered, what, and the id that the gateway gave the request."""
         body = json.dumps({"instances": [row], "parameters": {"probabilities": True}}).encode()
         response = self.pool.request("POST", self.workload.gateway + PATH, body=body, headers=headers, retries=False)
         assert response.status == 200
-        return response.headers["served-by"].removeprefix(f"{MODEL}-v")[0], json.loads(response.data)
+        version = response.headers["served-by"].removeprefix(f"{MODEL}-v")[0]
+        return version, json.loads(response.data), response.headers["x-request-id"]
 
 
 @pytest.fixture
@@ -148,15 +154,14 @@ def test_the_diff_finds_what_the_shadow_would_have_answered_otherwise(served):
     trial = shadow.start(served.kube(), served.target("2"), served.golden("2"), 100)
     lengths = [number * 8 / 199 for number in range(200)]
 
-    answered = {
-        f"request-{number}": served.ask([length, 4.0, 4.0, 4.0], **{"x-request-id": f"request-{number}"})
-        for number, length in enumerate(lengths)
-    }
+    asked = [served.ask_once([length, 4.0, 4.0, 4.0], **{"x-request-id": "of-the-caller"}) for length in lengths]
+    answered = {identity: (version, answer) for version, answer, identity in asked}
     time.sleep(1)  # the last copies are on their way
     trials.end(served.kube(), MODEL, 60)
     found = shadow.diff(served.workload.log_lines(), "1", "2", trial.since)
 
     assert {version for version, _ in answered.values()} == {"1"}
+    assert "of-the-caller" not in answered
     assert (found.requests, found.unheard, found.failed, found.left_out) == (200, 0, 0, 0)
     assert len(found.distances) == 200
     changed = {pair: count for pair, count in found.pairs.items() if pair[0] != pair[1]}
