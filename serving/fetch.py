@@ -17,6 +17,10 @@ from urllib.parse import urlsplit
 from serving.bundle import MANIFEST, BundleError
 
 
+_copies: set[Path] = set()
+"""Folders that `fetch` made; nothing else may be taken for one and removed."""
+
+
 def fetch(model_dir: str, environment: Mapping[str, str] = os.environ) -> Path:
     """Return a local folder with the bundle's files; a copy is made for S3 only.
 
@@ -28,7 +32,7 @@ def fetch(model_dir: str, environment: Mapping[str, str] = os.environ) -> Path:
     address = urlsplit(model_dir)
     if address.scheme != "s3" or not address.netloc:
         raise BundleError(f"model_dir {model_dir!r}: expected a folder or s3://bucket/prefix")
-    folder = Path(tempfile.mkdtemp(prefix="bundle-"))
+    folder = _scratch(model_dir)
     prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
     try:
         _download(_client(environment), address.netloc, prefix, folder)
@@ -42,7 +46,19 @@ def fetch(model_dir: str, environment: Mapping[str, str] = os.environ) -> Path:
 
 def is_temporary(folder: Path) -> bool:
     """Return whether `fetch` made this folder as a copy."""
-    return folder.parent == Path(tempfile.gettempdir()).resolve() and folder.name.startswith("bundle-")
+    return folder in _copies
+
+
+def _scratch(model_dir: str) -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="bundle-")).resolve()
+    except OSError as error:
+        raise BundleError(
+            f"bundle {model_dir} cannot be fetched ({error}): fetching needs a folder that can be written to; mount an "
+            "emptyDir at /tmp, set TMPDIR, or let KServe's storage initializer fetch it (storageUri)"
+        ) from error
+    _copies.add(folder)
+    return folder
 
 
 def _download(client: Any, bucket: str, prefix: str, folder: Path) -> None:

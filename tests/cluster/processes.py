@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hardened
 from gateway import Gateway
 from monitor import Monitor
 from parts import free_port, is_up
@@ -133,7 +134,9 @@ class Processes:
         command = [sys.executable, "-m", "serving", "--model_name", model, "--host", "127.0.0.1"]
         command += ["--model_dir", str(self._find(predictor)), "--http_port", str(http), "--grpc_port", str(grpc)]
         with self._log(deployment, version).open("ab") as log:
-            process = subprocess.Popen([*command, *extra], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                hardened.command([*command, *extra]), stdout=log, stderr=log, cwd="/", env=hardened.environment()
+            )
         return Server(process, http, grpc, version)
 
     def _publish(self, deployment: str, server: Server) -> None:
