@@ -99,7 +99,7 @@ golden: $(VENV)/.dev ## Generate again what is generated and committed
 	@HEADRACE_UPDATE_GOLDENS=1 $(BIN)/python -m pytest -q -k golden tests/helm >/dev/null
 
 lock: | $(UV) ## Resolve the dependencies again and write locks/
-	@for extra in dev laptop steps serving runtime batch; do \
+	@for extra in dev laptop steps tracking serving runtime batch; do \
 	  echo "locks/$$extra.txt"; \
 	  $(UV) pip compile pyproject.toml --extra $$extra --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --quiet $$( [ $$extra = dev ] || echo -c locks/dev.txt ) -o locks/$$extra.txt; \

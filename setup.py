@@ -16,10 +16,7 @@ setup(
             "serving.native._native",
             SOURCES,
             depends=HEADERS,
-            extra_compile_args=[
-                *("-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden"),
-                *("-Wall", "-Wextra"),
-            ],
+            extra_compile_args=(NATIVE / "flags").read_text().split(),
             optional=True,
         )
     ],

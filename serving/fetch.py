@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from serving.bundle import MANIFEST, BundleError
 
-
 _copies: set[Path] = set()
 """Folders that `fetch` made; nothing else may be taken for one and removed."""
 

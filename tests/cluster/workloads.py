@@ -1,15 +1,22 @@
 """A stand-in for Kubernetes' own controllers: Deployments and StatefulSets become ready, their volumes bound.
 
-No container is started. What becomes of KServe's Deployments says `controller`, which runs real servers.
+No container is started. What becomes of KServe's Deployments says `controller`, which runs real servers. A Deployment
+whose image lacks the driver of its database URL never becomes ready: `missing_driver` looks into the image's lock.
 """
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 from apiserver import ApiServer
 from controller import OWNER
 from resources import Object
+from sqlalchemy import make_url
+
+LOCKS = Path(__file__).resolve().parents[2] / "locks"
+URL = re.compile(r"(postgresql|mysql)(\+\w+)?://")
 
 
 class Workloads:
@@ -30,7 +37,7 @@ class Workloads:
         while not self._closed:
             for item in self._api.list("deployments"):
                 if OWNER not in (item["metadata"].get("labels") or {}):
-                    self._api.set_status("deployments", item["metadata"]["name"], _status(item) | _available())
+                    self._api.set_status("deployments", item["metadata"]["name"], _state(item))
             for item in self._api.list("statefulsets"):
                 self._claim(item)
                 revision = f"{item['metadata']['name']}-{item['metadata']['generation']}"
@@ -55,6 +62,32 @@ class Workloads:
             with self._api.changed:  # the StatefulSet may have been deleted meanwhile
                 if self._api.state.find("statefulsets", self._api.namespace, metadata["name"]) is not None:
                     self._api.put("persistentvolumeclaims", claim)
+
+
+def missing_driver(template: Object) -> str:
+    """Return the database driver that a pod's variables ask for and its image does not have, empty when all is there.
+
+    The image of MLflow holds what locks/tracking.txt names (components/Dockerfile), and nothing else.
+    """
+    locked = set(re.findall(r"^([\w.-]+)==", (LOCKS / "tracking.txt").read_text(), re.M))
+    for container in (*template["spec"].get("initContainers", []), *template["spec"]["containers"]):
+        for variable in container.get("env", []):
+            if URL.match(variable.get("value", "")) and (driver := _driver(variable["value"])) not in locked:
+                return driver
+    return ""
+
+
+def _driver(url: str) -> str:
+    """Return the distribution that SQLAlchemy opens a URL with; the variables in it are not known here."""
+    return make_url(re.sub(r"\$\(\w+\)", "x", url)).get_driver_name()
+
+
+def _state(item: Object) -> Object:
+    if driver := missing_driver(item["spec"]["template"]):
+        counts = {"observedGeneration": item["metadata"]["generation"], "replicas": 1, "updatedReplicas": 1}
+        crashed = {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"}
+        return {**counts, "conditions": [{**crashed, "message": f"ModuleNotFoundError: No module named '{driver}'"}]}
+    return _status(item) | _available()
 
 
 def _status(item: Object) -> Object:

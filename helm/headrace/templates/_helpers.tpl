@@ -65,6 +65,19 @@ http://headrace-store.{{ .Release.Namespace }}:8333
 {{ if .Values.database.enabled }}headrace-database{{ else }}{{ .Values.database.host }}{{ end }}
 {{- end -}}
 
+{{/* How MLflow reaches its database. The driver is the one that the lock of the image names. Who asks is read by libpq:
+in a URL, a password would have to be escaped, and would stand in the list of processes. */}}
+{{- define "headrace.database.environment" -}}
+- name: PGUSER
+  valueFrom:
+    secretKeyRef: {name: headrace-database, key: username}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef: {name: headrace-database, key: password}
+- name: MLFLOW_BACKEND_STORE_URI
+  value: postgresql+psycopg://{{ include "headrace.database.host" . }}:{{ .Values.database.port }}/{{ .Values.database.name }}
+{{- end -}}
+
 {{/* Hosts under which MLflow answers; it refuses others. */}}
 {{- define "headrace.mlflow.hosts" -}}
 {{- $name := "headrace-mlflow" -}}
