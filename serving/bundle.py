@@ -12,6 +12,9 @@ without it is not a bundle, and one changed byte anywhere is found on load. The 
     reference.json    histograms of features and predictions on the training rows, for drift
     metrics.json      validation scores; after evaluation also test scores with intervals
     card.md           the model card
+    origin.json       which runs made it and what was timed there; no two runs share that: it is no part of the digest
+
+The same data, code and seed make the same bundle, byte for byte, wherever they run; only origin.json tells them apart.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 METRICS = "metrics.json"
 CARD = "card.md"
+ORIGIN = "origin.json"
+OF_A_RUN = ("run", "mlflow_run", "latency_ms")
+"""Provenance that no two runs share: it stands in origin.json."""
 REQUIRED = (MODEL, GOLDEN, REFERENCE, METRICS)
 
 
@@ -87,7 +93,7 @@ def seal(bundle: Bundle) -> Bundle:
     present = sorted(
         path.relative_to(bundle.folder).as_posix()
         for path in bundle.folder.rglob("*")
-        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".partial")
+        if path.is_file() and path.name not in (MANIFEST, ORIGIN) and not path.name.endswith(".partial")
     )
     absent = sorted(set(REQUIRED) - set(present))
     if absent:
@@ -100,14 +106,22 @@ def seal(bundle: Bundle) -> Bundle:
         "candidate": bundle.candidate,
         "version": bundle.version,
         "schema": schema_to_json(bundle.schema),
-        "provenance": dict(bundle.provenance),
+        "provenance": {name: value for name, value in bundle.provenance.items() if name not in OF_A_RUN},
         "files": {name: vars(file) for name, file in files.items()},
     }
-    content = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True).encode()
-    partial = bundle.folder / f"{MANIFEST}.partial"
-    partial.write_bytes(content)
-    partial.replace(bundle.folder / MANIFEST)
+    origin = {name: value for name, value in bundle.provenance.items() if name in OF_A_RUN}
+    _write(bundle.folder / ORIGIN, origin)
+    content = _write(bundle.folder / MANIFEST, document)
     return replace(bundle, files=files, digest=hashlib.sha256(content).hexdigest())
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> bytes:
+    """Write a JSON file, whole or not at all, and return its content."""
+    content = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True).encode()
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+    return content
 
 
 def load(folder: Path, expected_digest: str | None = None) -> Bundle:
@@ -148,11 +162,20 @@ def _parse(folder: Path, content: bytes) -> Bundle:
             candidate=document["candidate"],
             version=document["version"],
             schema=schema_from_json(document["schema"]),
-            provenance=document["provenance"],
+            provenance={**document["provenance"], **_origin(folder)},
             files={name: File(**fields) for name, fields in document["files"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is not readable ({error}): publish it again") from error
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """Return what origin.json says, empty where it is absent or unreadable: nothing that serves depends on it."""
+    try:
+        found = json.loads((folder / ORIGIN).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {name: found[name] for name in OF_A_RUN if name in found} if isinstance(found, dict) else {}
 
 
 def _check(bundle: Bundle, name: str, file: File) -> None:

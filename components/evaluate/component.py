@@ -38,6 +38,7 @@ def evaluate(
     verdict = judge(Path(data.path), folders, Path(winner.path), Path(report.path), run)
     winner.metadata["candidate"] = verdict.candidate
     report.metadata["reasons"] = "\n".join(verdict.reasons)
+    report.metadata["warnings"] = "\n".join(verdict.warnings)
     write_metrics(metrics, verdict.metrics)
     write_curves(curves, verdict.roc, verdict.confusion)
     return bool(verdict.accepted)

@@ -36,6 +36,7 @@ class Verdict:
         roc: False positive rates, true positive rates and thresholds, for two classes.
         confusion: Class labels and rows by [true][predicted].
         candidate: The winner's name; empty when no candidate is usable.
+        warnings: What is worth knowing and no reason to refuse.
     """
 
     accepted: bool
@@ -44,6 +45,7 @@ class Verdict:
     roc: tuple[list[float], list[float], list[float]] | None = None
     confusion: tuple[list[str], list[list[int]]] | None = None
     candidate: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run: str) -> Verdict:
@@ -69,6 +71,8 @@ def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run
         else:
             verdict = _judge(current, use_case, data, entries, best, best.bundle, metric, winner, report)
         _log(verdict, report)
+    for warning in verdict.warnings:
+        logger.warning("%s: %s", data.model, warning)
     logger.info("%s: %s", data.model, "accepted" if verdict.accepted else "refused: " + "; ".join(verdict.reasons))
     return verdict
 
@@ -101,6 +105,7 @@ def _judge(
         roc=roc,
         confusion=confusion,
         candidate=best.name,
+        warnings=story.warnings,
     )
 
 
@@ -134,11 +139,12 @@ def _write_winner(
     figures["test"] = result.as_json()
     figures["verdict"] = {
         "accepted": all(check.passed for check in checks),
-        "checks": [{"passed": check.passed, "sentence": check.sentence} for check in checks],
+        "checks": [{"passed": check.passed, "sentence": check.lasting or check.sentence} for check in checks],
         "champion": rival.version if isinstance(rival, Rival) else None,
     }
     metrics.write_json(folder / bundles.METRICS, figures)
-    moved = replace(bundle, folder=folder)
+    timed = {"latency_ms": dict(result.latency_ms)}
+    moved = replace(bundle, folder=folder, provenance={**bundle.provenance, **timed})
     golden = bundle.json(bundles.GOLDEN)
     (folder / bundles.CARD).write_text(card.write(moved, use_case, data, figures, golden))
     return bundles.seal(moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from serving.bundle import Bundle
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 LIBRARIES = ("scikit-learn", "numpy", "onnx", "onnxruntime")
 
@@ -41,7 +44,7 @@ class Fitted:
 def write(
     fitted: Fitted, dataset: Dataset, folder: Path, *, seed: int, provenance: Mapping[str, Any], parity_rows: int
 ) -> Bundle:
-    """Write the bundle of a fitted candidate; the same candidate, data and seed give the same model files.
+    """Write the bundle of a fitted candidate; the same candidate, data, code and seed give the same bundle.
 
     A conversion that differs from the pipeline is written and marked, so that evaluate can say why it may not win; a
     folded table that differs is left out.
@@ -58,6 +61,8 @@ def write(
     proofs, absent = _prove(fitted.pipeline, dataset, X, content, parity_rows, seed)
     if isinstance(absent, bytes):
         (folder / bundles.TABLE).write_bytes(absent)
+    else:
+        logger.warning("%s of %s was not compiled: %s", fitted.candidate, dataset.model, absent)
     scorer = score.fitted(fitted.pipeline)
     golden = goldens.write_requests(schema, scorer, X, example=fitted.use_case.example, seed=seed)
     figures = _figures(fitted, dataset, proofs, absent)

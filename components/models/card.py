@@ -171,6 +171,15 @@ def _call(bundle: Bundle, golden: Mapping[str, Any]) -> str:
     )
 
 
+def slow_form(figures: Mapping[str, Any]) -> str:
+    """Return a warning when a model was not folded, which costs it most of the server's speed; empty when it was.
+
+    The factor is that of a forest of 300 trees on one core: 8.2 instead of 0.8 microseconds a row.
+    """
+    absent = figures.get("table_absent", "")
+    return f"not compiled, ONNX Runtime answers, about ten times the time a row: {absent}" if absent else ""
+
+
 def _origin(bundle: Bundle, figures: Mapping[str, Any]) -> str:
     parameters = ", ".join(f"`{name}` {value}" for name, value in figures["parameters"].items()) or "none searched"
     proof = figures["parity"]["onnx"]
@@ -182,6 +191,8 @@ def _origin(bundle: Bundle, figures: Mapping[str, Any]) -> str:
         f"{proof['max_difference'] or 0.0:.1e}, {proof['flips']} classes differ",
         f"- Made with {libraries}",
     ]
+    if warning := slow_form(figures):
+        lines.append(f"- Warning: {warning}")
     if bundle.provenance.get("code"):
         lines.append(f"- Code version `{bundle.provenance['code']}`")
     return "\n".join(lines)

@@ -20,7 +20,7 @@ def write(story: Story) -> str:
     plots = model_plots.answers(story.dataset.schema, story.result.truth, story.result.scores)
     sections = [
         ("", cards(_cards(story))),
-        ("Why", bullets(f"{'✓' if check.passed else '✗'} {check.sentence}." for check in story.checks)),
+        ("Why", bullets([*_conditions(story), *(f"Warning: {warning}." for warning in story.warnings)])),
         ("On the test rows", _figures(story)),
         ("Plots", grid(figure(plot, CAPTIONS[name]) for name, plot in plots.items())),
         ("The candidates", _candidates(story)),
@@ -28,6 +28,10 @@ def write(story: Story) -> str:
     ]
     subtitle = f"{story.use_case.description} Data set {story.dataset.version[:12]}."
     return page(f"{story.use_case.title}: {'accepted' if story.accepted else 'refused'}", subtitle, sections)
+
+
+def _conditions(story: Story) -> list[str]:
+    return [f"{'✓' if check.passed else '✗'} {check.sentence}." for check in story.checks]
 
 
 def _cards(story: Story) -> list[Card]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.models import metrics
-from components.models.card import number, table, word
+from components.models.card import number, slow_form, table, word
 from components.models.judgement import Rival, signed
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class Story:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing and no reason to refuse."""
+        warning = slow_form(self.best.figures)
+        return (f"`{self.best.name}` is {warning}",) if warning else ()
+
 
 def write(story: Story, winner: Bundle) -> str:
     """Return the verdict on a winner."""
@@ -52,7 +58,12 @@ def write(story: Story, winner: Bundle) -> str:
     parts = [
         f"# {story.use_case.title}: {'accepted ✅' if story.accepted else 'refused ❌'}",
         opening,
-        "\n".join(f"- {'✅' if check.passed else '❌'} {check.sentence}." for check in story.checks),
+        "\n".join(
+            [
+                *(f"- {'✅' if check.passed else '❌'} {check.sentence}." for check in story.checks),
+                *(f"- ⚠️ {warning}." for warning in story.warnings),
+            ]
+        ),
         "## On the test rows\n\n" + _figures(story),
         f"## The candidates\n\n{RULE}\n\n{candidates(story.entries, story.metric, story.best)}",
         "## Where it is weaker\n\n" + _slices(story),

@@ -55,8 +55,9 @@ def _verdict(run: Run) -> list[str]:
         kept = run.task("refuse")
         version = kept.parameters.get("Output") if kept else ""
         head += f"; version {version} goes on serving" if version else "; nothing is served"
-    reasons = str(judged.artifacts["report"].metadata.get("reasons", "")).splitlines()
-    return [head, *(f"  {'✔' if accepted else '✘'} {reason}" for reason in reasons)]
+    told = judged.artifacts["report"].metadata
+    reasons, warnings = (str(told.get(name, "")).splitlines() for name in ("reasons", "warnings"))
+    return [head, *(f"  {'✔' if accepted else '✘'} {one}" for one in reasons), *(f"  ! {one}" for one in warnings)]
 
 
 def _reports(run: Run) -> Iterator[str]:

@@ -19,7 +19,9 @@ def judged(accepted: bool, folder: Path) -> Run:
     """A finished run, as far as people look at it."""
     page = Artifact("page", "system.HTML", str(folder / "page"), "", "1")
     winner = Artifact("winner", "system.Model", "", "", "1", {"candidate": "forest"})
-    report = Artifact("report", "system.Markdown", "", "", "1", {"reasons": "AUC is 0.91\nfast enough"})
+    report = Artifact(
+        "report", "system.Markdown", "", "", "1", {"reasons": "AUC is 0.91\nfast enough", "warnings": "slow"}
+    )
     tasks = [
         Task("profile", "profile", "succeeded", artifacts={"page": page}),
         Task("loop/0/train", "train forest", "succeeded", attempts=1, seconds=1.5, artifacts={"page": page}),
@@ -115,6 +117,7 @@ def test_an_accepted_run_ends_with_verdict_reports_endpoint_and_curl_line(tmp_pa
 
     assert "ACCEPTED  heart: forest is heart version 3, released and verified" in text
     assert "✔ AUC is 0.91" in text
+    assert "  ! slow" in text
     assert str(tmp_path / "reports" / "profile.html") in text
     assert str(tmp_path / "reports" / "train-forest.html") in text
     assert str(tmp_path / "reports" / "evaluate-report.md") in text

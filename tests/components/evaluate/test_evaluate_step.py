@@ -76,6 +76,45 @@ def test_a_good_candidate_is_accepted_and_its_bundle_carries_the_test(
     assert "accepted ✅" in (tmp_path / "report.md").read_text()
 
 
+def test_a_model_that_was_not_compiled_is_a_warning_wherever_one_looks(
+    heart: Dataset,
+    trained: Trained,
+    environment: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def absent(data: bytes) -> None:
+        raise ImportError("no extension")
+
+    X, y = heart.load("train")
+    found = search(Candidate("plain", recipes.logistic), heart.schema, X, y, metric="roc_auc", seed=1)
+    pipeline = recipes.logistic(heart.schema, 1).fit(X, y)
+    fitted = Fitted(heart_case.USE_CASE, "plain", pipeline, found, len(X))
+    monkeypatch.setattr(assembly.score, "table", absent)
+    bundle = assembly.write(fitted, heart, tmp_path / "plain", seed=1, provenance={}, parity_rows=1_000)
+
+    verdict = judged(heart, tmp_path, bundle.folder)
+
+    said = "the C extension is not built here"
+    assert bundles.TABLE not in bundle.files
+    assert verdict.accepted
+    assert [said in warning for warning in verdict.warnings] == [True]
+    assert f"Warning: not compiled, ONNX Runtime answers, about ten times the time a row: {said}" in (
+        (tmp_path / "winner" / bundles.CARD).read_text()
+    )
+    assert said in (tmp_path / "report.md").read_text()
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum(said in message for message in logged) == 2, "once where it was trained, once where it won"
+
+
+def test_a_compiled_model_has_no_warning(
+    heart: Dataset, trained: Trained, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    assert judged(heart, tmp_path, trained[0].folder).warnings == ()
+    assert "Warning" not in (tmp_path / "winner" / bundles.CARD).read_text()
+
+
 def test_the_curves_describe_the_test_rows(
     heart: Dataset, trained: Trained, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
