@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from pipelines.lean import stub_client
+from pipelines.local.slots import cores
 
 FAILURE, USAGE = 1, 2
 
@@ -209,7 +210,9 @@ def _add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     run.add_argument("--candidate", action="append", metavar="NAME", help="fit only this one; may be repeated")
     run.add_argument("--seed", type=int, metavar="N", help="seed of the split, the search and the models")
     run.add_argument("--resume", nargs="?", const="last", metavar="RUN", help="go on with a run [last]")
-    run.add_argument("--workers", type=int, default=2, metavar="N", help="tasks at the same time [2]")
+    run.add_argument(
+        "--workers", type=int, default=cores(), metavar="N", help="tasks at the same time [as many as there are cores]"
+    )
     run.set_defaults(verb=_run)
 
 

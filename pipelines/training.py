@@ -35,7 +35,6 @@ CONFIG_KEYS = (
     "HEADRACE_CODE_VERSION",
 )
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-PARALLEL_CANDIDATES = 2
 SEED = 42
 NAME = "headrace-training"
 DESCRIPTION = "From a table to a released model: ingest, validate, profile, train, evaluate, register, deploy."
@@ -88,7 +87,20 @@ def build() -> Any:
         literals = made.pipeline_spec.root.input_definitions.parameters[name].literals
         for choice in choices:
             literals.add(string_value=choice)
+    _gate(made.pipeline_spec.root.dag.tasks)
     return made
+
+
+def _gate(tasks: Any) -> None:
+    """Let the verdict decide which of the two branches runs.
+
+    The condition stands at the step itself. KFP's SDK can only write `dsl.If`, a graph within the graph, and every
+    such level costs one more driver pod and its turn in the workflow controller's queue; format, driver and compiler
+    of KFP take a condition at any task (argocompiler/dag.go, driver/container.go at 2.17). What is skipped takes what
+    depends on it along: without a version there is nothing to deploy.
+    """
+    for name, verdict in (("register", "true"), ("refuse", "false")):
+        tasks[name].trigger_policy.condition = f"inputs.parameter_values['accepted'] == {verdict}"
 
 
 def training(
@@ -128,19 +140,18 @@ def training(
     data = ingested.outputs["data"]
     validated = validate(data=data)
     profiled = profile(data=data)
-    with dsl.ParallelFor(items=ingested.outputs["Output"], parallelism=PARALLEL_CANDIDATES, name="candidates") as one:
-        trained = train(data=data, candidate=one, seed=seed).after(validated)
-    judged = evaluate(data=data, bundles=dsl.Collected(trained.outputs["bundle"]), run=run)
-    with dsl.If(judged.outputs["Output"] == True, name="accepted"):  # noqa: E712 - it builds a condition
-        registered = register(winner=judged.outputs["winner"], run=run)
-        released = deploy(
-            model=registered.outputs["model"],
-            version=registered.outputs["version"],
-            environment=environment,
-            strategy=strategy,
-        )
-    with dsl.Else(name="refused"):
-        refused = refuse(data=data, run=run)
+    with dsl.ParallelFor(items=ingested.outputs["Output"], name="candidates") as one:  # all at once
+        trained = train(data=data, candidate=one, seed=seed)
+    bundles = dsl.Collected(trained.outputs["bundle"])
+    judged = evaluate(data=data, bundles=bundles, run=run).after(validated)  # a failed validation ends the run there
+    registered = register(winner=judged.outputs["winner"], run=run, accepted=judged.outputs["Output"])
+    released = deploy(
+        model=registered.outputs["model"],
+        version=registered.outputs["version"],
+        environment=environment,
+        strategy=strategy,
+    )
+    refused = refuse(data=data, run=run, accepted=judged.outputs["Output"])
     for task in (ingested, validated, profiled, trained, judged, registered, released, refused):
         _provide(task)
 

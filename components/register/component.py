@@ -8,12 +8,15 @@ from components.images import component
 
 
 @component("register")
-def register(winner: Input[Model], run: str) -> NamedTuple("Outputs", [("model", str), ("version", str), ("uri", str)]):  # type: ignore[valid-type]  # KFP's form
+def register(winner: Input[Model], run: str, accepted: bool) -> NamedTuple(  # type: ignore[valid-type]  # KFP's form
+    "Outputs", [("model", str), ("version", str), ("uri", str)]
+):
     """Publish the winner as a version.
 
     Args:
         winner: The bundle folder.
         run: The pipeline's run id.
+        accepted: The verdict; the pipeline calls this step only when it holds.
 
     Returns:
         The name of the model, the number of its version, and where its bundle is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from components.errors import InputError
 from pipelines import compiling, ir
 from pipelines.local import record
 from pipelines.local.record import Run
-from pipelines.local.run import WORKERS, Order
+from pipelines.local.run import Order
+from pipelines.local.slots import cores
 
 LAST = "last"
 ENVIRONMENT = "laptop"
@@ -31,7 +32,7 @@ class Wanted:
     candidates: tuple[str, ...] = ()
     seed: int | None = None
     resume: str | None = None
-    workers: int = WORKERS
+    workers: int = field(default_factory=cores)
 
 
 def order(wanted: Wanted, home: Path) -> Order:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.local import graph, record
 from pipelines.local.graph import Scope
+from pipelines.local.slots import Slots
 
 if TYPE_CHECKING:
     from pipelines.ir import Compiled
@@ -74,8 +75,9 @@ class Engine:
         self._compiled = compiled
         self._runner = runner
         self._placeholders = placeholders
-        self._slots = threading.BoundedSemaphore(workers)
+        self._slots = Slots(workers)
         self._stopping = threading.Event()
+        self._failed = threading.Event()
 
     def stop(self) -> None:
         """Start no further task."""
@@ -86,7 +88,7 @@ class Engine:
 
         Raises:
             GraphError: An argument does not fit.
-            TaskFailed: A task failed; everything that did not depend on it has ended.
+            TaskFailed: A task failed; what ran beside it has ended, and nothing was started after it.
             Stopped: `stop` was called.
         """
         root = self._compiled.spec.root
@@ -101,6 +103,7 @@ class Engine:
         running, failure = 0, None
         while waiting or running:
             ready = [name for name, needed in waiting.items() if needed <= set(scope.states)]
+            ready.sort(key=lambda name: self._is_graph(tasks[name]))  # they would take the first turns for their tasks
             if not ready and not running:
                 raise TaskFailed(f"{path}{next(iter(waiting))}: it waits for a task that is not in its graph")
             for name in ready:
@@ -120,6 +123,7 @@ class Engine:
             except (TaskFailed, Stopped) as error:
                 scope.states[name] = record.FAILED
                 failure = failure or error
+                self._failed.set()
                 continue
             scope.states[name] = record.SKIPPED if produced is None else record.SUCCEEDED
             if produced is not None:
@@ -127,6 +131,9 @@ class Engine:
         if failure is not None:
             raise failure
         return graph.outputs(component, scope)
+
+    def _is_graph(self, task: Any) -> bool:
+        return bool(self._compiled.components[task.component_ref.name].WhichOneof("implementation") == "dag")
 
     def _is_called(self, task: Any, scope: Scope, failure: Exception | None) -> bool:
         """Return whether a task whose upstream has ended is run at all: an exit task always, others after success."""
@@ -165,7 +172,7 @@ class Engine:
         label = name + suffix
         given = self._inputs(component, parameters)
         call = Call(path + name, name, label, task, task.component_ref.name, given, artifacts)
-        with self._slot():
+        with self._slot(call.path.count("/"), whatever=graph.is_exit(task)):
             return self._runner.run(call)
 
     def _inputs(self, component: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,9 +245,10 @@ class Engine:
             raise TaskFailed(f"{path.rstrip('/')}: the gate takes {len(chosen)} branches, expected exactly one")
 
     @contextlib.contextmanager
-    def _slot(self) -> Any:
-        with self._slots:
-            if self._stopping.is_set():
+    def _slot(self, depth: int, *, whatever: bool) -> Any:
+        """Wait for a turn; once a task has failed no other one gets it, but for exit tasks (`whatever`)."""
+        with self._slots.turn(depth):
+            if self._stopping.is_set() or (self._failed.is_set() and not whatever):
                 raise Stopped
             yield
 

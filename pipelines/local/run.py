@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from pipelines.local.processes import ForkServer, Work
 from pipelines.local.progress import Plain, Rich
 from pipelines.local.record import Record, Run
 from pipelines.local.signals import Interrupted, interruptible
+from pipelines.local.slots import cores
 from pipelines.local.tasks import Surroundings, TaskRunner
 
-WORKERS = 2
 JOIN_SECONDS = 30.0
 UNFIT = frozenset({"kfp", "kserve", "kubernetes", "grpc", "torch", "onnxruntime", "uvloop", "rich"})
 """Never loaded before a fork: they start threads, or only a cluster needs them."""
@@ -50,7 +50,7 @@ class Order:
     compiled: ir.Compiled
     arguments: Mapping[str, Any]
     home: Path
-    workers: int = WORKERS
+    workers: int = field(default_factory=cores)
     resume: Run | None = None
     name: str = ""
 

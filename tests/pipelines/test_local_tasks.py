@@ -72,6 +72,22 @@ def test_a_failed_task_stops_what_depends_on_it_and_nothing_else(laptop: Laptop,
     assert "RuntimeError: boom" in laptop.shown
 
 
+def test_after_a_failure_nothing_more_is_started_in_graphs_beside_it(laptop: Laptop) -> None:
+    """A failed validation need not wait for candidates that have not begun."""
+
+    @dsl.pipeline
+    def graph() -> None:
+        failing()
+        with dsl.ParallelFor(items=["a", "b", "c"]) as item:
+            echo(x=item)
+
+    done = laptop(graph, workers=1)
+
+    assert done.status == "failed"
+    assert "failing: RuntimeError: boom" in done.error
+    assert not [task.path for task in done.tasks.values() if task.status == "succeeded"]
+
+
 def test_an_exit_task_runs_after_a_failure_and_knows_of_it(laptop: Laptop, output: Out) -> None:
     @component
     def report(status: dsl.PipelineTaskFinalStatus) -> str:
