@@ -43,6 +43,11 @@ class Settings:
     in_cluster: bool = False
 
 
+POD = ("KUBERNETES_SERVICE_HOST", "KFP_POD_NAME")
+"""Variables that every pod of a cluster, and every step of Kubeflow Pipelines, has one of."""
+PLACES = ("AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI")
+
+
 class SettingsError(ValueError):
     """An environment variable is missing or not usable; the message names it."""
 
@@ -50,9 +55,13 @@ class SettingsError(ValueError):
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of an environment; defaults make the laptop work with nothing set.
 
+    In a pod there are no defaults for where things are: one without them would work on a store and a registry of its
+    own, in its file system, and find nothing there. A HEADRACE_HOME says that this is wanted.
+
     Raises:
-        SettingsError: A variable has an unusable value.
+        SettingsError: A variable has an unusable value, or is missing in a pod.
     """
+    _check_pod(environment)
     home = Path(environment.get("HEADRACE_HOME", ".headrace")).absolute()
     mirror, manifests = environment.get("HEADRACE_MIRROR", ""), environment.get("HEADRACE_MANIFESTS", "")
     return Settings(
@@ -72,6 +81,18 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         grpc_port=_port(environment, "HEADRACE_GRPC_PORT", 8081),
         in_cluster="KFP_POD_NAME" in environment,
     )
+
+
+def _check_pod(environment: Mapping[str, str]) -> None:
+    if not set(POD) & set(environment) or environment.get("HEADRACE_HOME"):
+        return
+    missing = [name for name in PLACES if not environment.get(name)]
+    if missing:
+        raise SettingsError(
+            f"not set, and in a pod there is no default: {', '.join(missing)}; "
+            "take them from the ConfigMap headrace of the chart (envFrom.configMapRef) and the keys from the Secret "
+            "headrace-s3, or set HEADRACE_HOME to work on a store and registry in a folder of this pod"
+        )
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

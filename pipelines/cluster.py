@@ -16,6 +16,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.releases import ReleaseError
+from pipelines import compiling
 from pipelines.kfpserver import logs, orders, runs, schedules, triggers, uploads
 from pipelines.kfpserver.connection import Access, KfpError, Pace, Server, connect
 from pipelines.kfpserver.runs import RunState
@@ -102,7 +103,12 @@ def _add_submit(verbs: Verbs[argparse.ArgumentParser]) -> None:
 def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", default="", metavar="NAME", help="[the use case]")
     parser.add_argument("--service-account", default="", metavar="NAME", help="of the run's pods [the server's]")
-    parser.add_argument("--pipeline-root", default="", metavar="URI", help="where artifacts go [the server's]")
+    parser.add_argument(
+        "--pipeline-root",
+        default=compiling.pipeline_root(),
+        metavar="URI",
+        help=f"where artifacts go [HEADRACE_PIPELINE_ROOT, or {compiling.ROOT}]",
+    )
 
 
 def _add_schedule(verbs: Verbs[argparse.ArgumentParser]) -> None:

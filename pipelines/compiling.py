@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("compiled")
 TRAINING = FOLDER / "training.yaml"
 """The committed one."""
+ROOT = "s3://artifacts/kfp"
+"""Where a run's artifacts go: our own store, with its backups and access rules, and not KFP's; HEADRACE_PIPELINE_ROOT,
+`--pipeline-root` or the KFP UI names another place. How KFP reaches the store stands in its ConfigMap kfp-launcher."""
+
+
+def pipeline_root() -> str:
+    """Return where artifacts of runs go, unless a run names another place."""
+    return os.environ.get("HEADRACE_PIPELINE_ROOT") or ROOT
 
 
 def write(output: Path = FOLDER) -> Path:

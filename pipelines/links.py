@@ -4,10 +4,10 @@
 
 KFP's compiler to Argo (backend/src/v2/compiler/argocompiler at 2.17) makes, for every run and in this order: a driver
 pod for the pipeline; for a task its driver pod and then its own pod; for a graph within the graph its driver pod and
-then its tasks; for a loop a driver pod, and for every item one more before its tasks. A task whose condition does not hold
-costs its driver pod and nothing more. What starts after another one has ended waits for the next look of the workflow
-controller, about ten seconds however short the step is (about six with DEFAULT_REQUEUE_TIME=1s in the controller's
-environment): that is a link.
+then its tasks; for a loop a driver pod, and for every item one more before its tasks. A task whose condition does not
+hold costs its driver pod and nothing more. What starts after another one has ended waits for the next look of the
+workflow controller, about ten seconds however short the step is (about six with DEFAULT_REQUEUE_TIME=1s in the
+controller's environment): that is a link.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _description(settings: Settings, item: Registered) -> list[str]:
     content = {
         "candidate": bundle["candidate"],
         "digest": item.digest,
-        "provenance": bundle["provenance"],
+        "provenance": {**bundle["provenance"], "run": item.run},
         "schema": bundle["schema"],
         "metrics": json.loads(store.get(address / "metrics.json")),
         "files": {name: file["bytes"] for name, file in bundle["files"].items()},

@@ -20,6 +20,7 @@ from components.releases import LAPTOP
 from components.releases.plans import environments
 from components.train.component import train
 from components.validate.component import validate
+from pipelines.compiling import pipeline_root
 
 CONFIG = "headrace"
 """The ConfigMap with the endpoints and buckets; its keys are the environment variables of components.settings."""
@@ -81,7 +82,7 @@ NEEDS = {
 
 def build() -> Any:
     """Return the training pipeline; the values that CHOICES lists are the only ones it takes."""
-    made = dsl.pipeline(name=NAME, description=DESCRIPTION)(training)
+    made = dsl.pipeline(name=NAME, description=DESCRIPTION, pipeline_root=pipeline_root())(training)
     for name, choices in CHOICES.items():
         # KFP 2.17 has such lists in its format, its server and its UI, and only its SDK lacks a way to write one.
         literals = made.pipeline_spec.root.input_definitions.parameters[name].literals

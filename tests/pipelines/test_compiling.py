@@ -44,6 +44,25 @@ def test_the_file_is_one_a_cluster_takes_and_a_person_can_fill_in() -> None:
         assert spec.default_value.WhichOneof("kind")
 
 
+def test_artifacts_go_to_our_own_store() -> None:
+    assert ir.load(TRAINING).spec.default_pipeline_root == "s3://artifacts/kfp"
+
+
+def test_the_verdict_decides_at_the_steps_themselves_and_one_of_the_two_runs() -> None:
+    tasks = ir.load(TRAINING).spec.root.dag.tasks
+    conditions = {name: task.trigger_policy.condition for name, task in tasks.items() if task.trigger_policy.condition}
+
+    assert conditions == {
+        "register": "inputs.parameter_values['accepted'] == true",
+        "refuse": "inputs.parameter_values['accepted'] == false",
+    }
+    for name in conditions:
+        source = tasks[name].inputs.parameters["accepted"].task_output_parameter
+        assert (source.producer_task, source.output_parameter_key) == ("evaluate", "Output")
+    assert list(tasks["deploy"].dependent_tasks) == ["register"]
+    assert "validate" in tasks["evaluate"].dependent_tasks
+
+
 def test_what_can_be_listed_is_chosen_from_a_list() -> None:
     pipeline = ir.load(TRAINING)
 

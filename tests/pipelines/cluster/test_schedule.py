@@ -25,6 +25,7 @@ def test_a_schedule_runs_one_at_a_time_and_does_not_make_up_for_missed_times(kfp
     assert (schedule["max_concurrency"], schedule["no_catchup"]) == ("1", True)
     assert schedule["service_account"] == "trainer"
     assert schedule["runtime_config"]["parameters"] == {"use_case": "heart", "seed": 7}
+    assert schedule["runtime_config"]["pipeline_root"] == "s3://artifacts/kfp"
 
 
 def test_an_interval_is_given_in_seconds(kfp: Kfp, cli: Cli) -> None:

@@ -40,6 +40,16 @@ def test_submits_follows_and_succeeds(kfp: Kfp, cli: Cli) -> None:
     ]
 
 
+def test_a_run_names_where_its_artifacts_go(kfp: Kfp, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("submit", "heart", "--no-follow")
+    cli("submit", "heart", "--no-follow", "--pipeline-root", "minio://mlpipeline/v2/artifacts")
+    monkeypatch.setenv("HEADRACE_PIPELINE_ROOT", "s3://mine/kfp")
+    cli("submit", "heart", "--no-follow")
+
+    roots = [run["runtime_config"]["pipeline_root"] for run in kfp.runs.values()]
+    assert roots == ["s3://artifacts/kfp", "minio://mlpipeline/v2/artifacts", "s3://mine/kfp"]
+
+
 def test_one_uploaded_file_runs_every_use_case(kfp: Kfp, cli: Cli) -> None:
     for use_case in use_cases.names():
         own = ["--source", "s3://data/churn.csv", "--target", "left"] if use_case == use_cases.OWN_DATA else []
