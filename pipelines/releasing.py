@@ -37,7 +37,12 @@ def add_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     differs.add_argument("--against", default="", metavar="VERSION", help="on this machine: [the champion]")
     traced = add_verb(verbs, "trace", _trace, "show where a version came from, back to its data", what="MODEL|URL")
     traced.add_argument("version", nargs="?", default="", metavar="VERSION", help="[the one that serves]")
-    traced.add_argument("--request", default="", metavar="ID", help="x-request-id of an answer to trace instead")
+    traced.add_argument(
+        "--request",
+        default="",
+        metavar="ID",
+        help="x-request-id of an answer, or trace id of its request, to trace instead",
+    )
     traced.add_argument("--logs", default="", metavar="PLACE", help="where it was logged: folder, file or s3:// prefix")
     trying.add_verbs(verbs)
 

@@ -165,7 +165,7 @@ class App:
         if self._allowed_origin(request) and b"access-control-request-method" in request.headers:
             allow += (
                 (b"access-control-allow-methods", endpoint.allow),
-                (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id"),
+                (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id, traceparent"),
                 (b"access-control-max-age", b"600"),
             )
         return Response(204, b"", JSON, allow)

@@ -182,6 +182,7 @@ class Service:
             rows,
             lambda answer: self._render(predictor, answer, identity, wanted, rows.count, as_raw),
             request.log_id,
+            request.trace[0],
         )
 
     def _render(

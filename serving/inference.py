@@ -43,11 +43,13 @@ class Job(Generic[Reply_co]):
 
     Attributes:
         request_id: Under which the prediction log keeps it; empty where there is none.
+        trace_id: Of the caller's trace; empty where there is none.
     """
 
     rows: Rows
     render: Callable[[Answer], Reply_co]
     request_id: str = ""
+    trace_id: str = ""
 
 
 class Engine:
@@ -152,5 +154,5 @@ class Engine:
         numbers = scores.tolist()
         answer = Answer(predictor.labels(numbers), numbers)
         if self._log is not None:
-            self._log.append(predictor, features, answer, job.request_id)
+            self._log.append(predictor, features, answer, job.request_id, job.trace_id)
         return job.render(answer)

@@ -72,6 +72,9 @@ class AccessLog:
             "peer": request.peer,
             "version": version,
         }
+        trace, span = request.trace
+        if trace:
+            fields |= {"trace_id": trace, "span_id": span}
         if request.key:
             fields["key"] = request.key
         if self._payloads:

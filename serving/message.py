@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
+from serving import tracing
 from serving.errors import Headers
 from serving.options import Options
 
@@ -63,6 +64,11 @@ class Request:
     def log_id(self) -> str:
         """The same as text, empty when there is none."""
         return (self.request_id or b"").decode()
+
+    @property
+    def trace(self) -> tuple[str, str]:
+        """The caller's trace id and span id, empty when it sent none."""
+        return tracing.read(self.headers.get(b"traceparent"))
 
 
 @dataclass(slots=True)

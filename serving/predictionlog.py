@@ -30,13 +30,16 @@ class PredictionLog:
         self._size = 0
         self.lost = 0
 
-    def append(self, predictor: Predictor, features: array[float], answer: Answer, request_id: str = "") -> None:
-        """Keep one request's rows; missing values are null, and so is the x-request-id of a request without."""
+    def append(
+        self, predictor: Predictor, features: array[float], answer: Answer, request_id: str = "", trace_id: str = ""
+    ) -> None:
+        """Keep one request's rows; missing values are null, and so are the ids of a request without."""
         columns = predictor.columns
         line = orjson.dumps(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "request_id": request_id or None,
+                "trace_id": trace_id or None,
                 "version": predictor.version,
                 "digest": predictor.bundle.digest,
                 "features": [list(features[start : start + columns]) for start in range(0, len(features), columns)],

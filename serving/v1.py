@@ -45,7 +45,12 @@ class V1:
         wanted = read_flag(document.get("parameters"), "probabilities", self.options)
         if wanted and not self.predictor.classes:
             raise invalid("parameters.probabilities: this model predicts a number and has no probabilities")
-        return Job(Instances(self.predictor, instances), lambda answer: self._render(answer, wanted), request.log_id)
+        return Job(
+            Instances(self.predictor, instances),
+            lambda answer: self._render(answer, wanted),
+            request.log_id,
+            request.trace[0],
+        )
 
     def _render(self, answer: Answer, wanted: bool) -> Response:
         document: dict[str, Any] = {"predictions": answer.labels}

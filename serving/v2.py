@@ -168,7 +168,9 @@ class V2:
         tensors = self._read_inputs(document.get("inputs"), binary)
         wanted = self._read_wanted(document.get("outputs"), parameters)
         rows = make_rows(self.predictor, tensors, self.options)
-        return Job(rows, lambda answer: self._render(answer, identity, wanted, rows.count), request.log_id)
+        return Job(
+            rows, lambda answer: self._render(answer, identity, wanted, rows.count), request.log_id, request.trace[0]
+        )
 
     def _read_inputs(self, inputs: Any, binary: memoryview) -> Sequence[Tensor]:
         if not isinstance(inputs, list) or not inputs:

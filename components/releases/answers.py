@@ -1,4 +1,4 @@
-"""What servers answered, by request id: read from their access logs, which carry id, version and payload.
+"""What servers answered, by request id or trace id: read from their access logs, which carry id, version and payload.
 
 The servers write them when the chart's `runtime.args` has `--access_log_sample=1` and `--access_log_payloads=true`; a
 cluster's are read from its pods, others from a folder, a file or an S3 prefix that a log collector fills. Payloads are
@@ -17,6 +17,7 @@ from components.releases import ReleaseError
 from components.releases.kube import POD, Kube
 from components.releases.plans import VERSION
 from components.store import Store, parse
+from serving import tracing
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -31,6 +32,7 @@ class Answer:
     Attributes:
         predictions: A class, or a number, per row; None when the payload is not there or not to be read.
         scores: Probabilities per row, None when the client did not ask for them.
+        trace: The caller's trace id, empty when it sent none.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Answer:
     time: str
     predictions: list[Any] | None
     scores: list[list[float]] | None
+    trace: str = ""
 
 
 def read(lines: Iterable[str]) -> Iterator[Answer]:
@@ -60,6 +63,7 @@ def read(lines: Iterable[str]) -> Iterator[Answer]:
             str(document.get("time", "")),
             predictions,
             scores,
+            str(document.get("trace_id", "")),
         )
 
 
@@ -94,16 +98,21 @@ def stored(settings: Settings, place: str) -> Iterator[str]:
 
 
 def find(lines: Iterable[str], identity: str) -> list[Answer]:
-    """Return the answers to a request id, in the order of the logs: a mirrored or repeated one has several.
+    """Return the answers to a request, in the order of the logs: a mirrored or repeated one has several.
+
+    Args:
+        identity: The x-request-id that the answer carried, the trace id of the caller, or its whole traceparent.
 
     Raises:
         ReleaseError: There is none.
     """
-    found = [answer for answer in read(lines) if answer.id == identity]
+    trace = tracing.read(identity.encode())[0] or identity
+    found = [answer for answer in read(lines) if identity == answer.id or trace == answer.trace]
     if not found:
         raise ReleaseError(
-            f"no log has the request {identity!r}: servers log all requests with --access_log_sample=1, "
-            "and nodes keep the logs of their pods for a while only"
+            f"no log has the request {identity!r}: give the x-request-id of the answer (gateways replace the caller's "
+            "unless they are told to keep it) or the trace id of its traceparent, which they keep; servers log all "
+            "requests with --access_log_sample=1, and nodes keep the logs of their pods for a while only"
         )
     return found
 

@@ -274,10 +274,12 @@ def test_without_the_extension_and_grpcio_the_start_is_refused_with_the_remedy(
 
 def test_a_log_line_of_a_call_carries_its_request_id(run_server: Callable[..., Any], mixed: Bundle) -> None:
     with run_server(mixed.folder, "--access_log_sample", "1") as running, connected(running) as method:
-        method("ModelInfer")(make_message(), timeout=20, metadata=[("x-request-id", "abc-7")])
+        metadata = [("x-request-id", "abc-7"), ("traceparent", f"00-{'4b' * 16}-{'7d' * 8}-01")]
+        method("ModelInfer")(make_message(), timeout=20, metadata=metadata)
         line = running.wait_for("request")
 
     assert (line["protocol"], line["id"], line["status"]) == ("grpc", "abc-7", 200)
+    assert (line["trace_id"], line["span_id"]) == ("4b" * 16, "7d" * 8)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -142,7 +142,8 @@ def test_predictions_can_be_logged_for_monitoring(
 ) -> None:
     with run_server(mixed.folder, "--prediction_log", str(tmp_path)) as running:
         v1 = f"{running.url}/v1/models/m:predict"
-        httpx.post(v1, json={"instances": [ROW, {**ROW, "age": None}]}, headers={"x-request-id": "abc-1"})
+        kept = {"x-request-id": "abc-1", "traceparent": f"00-{'4b' * 16}-{'7d' * 8}-01"}
+        httpx.post(v1, json={"instances": [ROW, {**ROW, "age": None}]}, headers=kept)
         named = httpx.post(v1, json={"instances": [ROW]}).headers["x-request-id"]
         tensor = {"name": "input-0", "shape": [1, 6], "datatype": "FP64", "data": [40, 1.5, None, 2, None, None]}
         asked = httpx.post(f"{running.url}/v2/models/m/infer", json={"inputs": [tensor]}, headers={"x-request-id": "d"})
@@ -152,6 +153,7 @@ def test_predictions_can_be_logged_for_monitoring(
     assert (code, asked.status_code) == (0, 200)
     assert [len(line["features"]) for line in lines] == [2, 1, 1]
     assert [line["request_id"] for line in lines] == ["abc-1", named, "d"]
+    assert [line["trace_id"] for line in lines] == ["4b" * 16, None, None]
     assert lines[0]["features"][1][0] is None
     assert (lines[0]["version"], len(lines[0]["predictions"])) == ("3", 2)
 

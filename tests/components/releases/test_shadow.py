@@ -117,6 +117,15 @@ def test_a_request_id_leads_to_the_version_that_answered():
         answers.find(lines, "c")
 
 
+def test_a_trace_leads_to_the_version_that_answered_whatever_id_the_gateway_gave():
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced = {**json.loads(line("given-by-the-gateway", "2", ["no"])), "trace_id": trace}
+    lines = [line("b", "1", ["no"]), json.dumps(traced)]
+
+    for asked in (trace, f"00-{trace}-00f067aa0ba902b7-01", "given-by-the-gateway"):
+        assert [answer.version for answer in answers.find(lines, asked)] == ["2"]
+
+
 def test_logs_are_read_from_folders_and_files(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "one.log").write_text(line("a", "1", ["yes"]) + "\n")
