@@ -52,31 +52,44 @@ class Needs:
     """What a step asks of its pod.
 
     Attributes:
-        cpu: Cores requested; the limit is the same, so that a search does not count cores it cannot use.
+        cpu: Cores requested: little, so that a node of two cores has room for the pipeline beside everything else.
+        cpu_limit: Cores it may use where they are free; a search counts no more than these.
         retries: Attempts after the first, against faults that pass.
         cached: Whether the same inputs may take the outputs of an earlier run; never where the outside world is read
             or changed.
-        store: Whether it talks to S3 or MLflow itself.
     """
 
     cpu: str
+    cpu_limit: str
     memory: str
     memory_limit: str
     minutes: int
     retries: int = 1
     cached: bool = True
-    store: bool = True
 
 
+# Peak memory of a step in MB, by `python -m benchmarks.pipelines.memory`; about 270 of it are the libraries:
+#
+#             heart   iris  housing  100,000 rows x 20 columns
+#   ingest      275    299      320      457
+#   validate    298    296      334      374
+#   profile     296    294      329      390
+#   train       381    381      494    1,108   (the largest candidate)
+#   evaluate    362    361      462    1,171
+#   register    283    283      283      293
+#   deploy      265    265      266      268
+#
+# Asked for is what the use cases take, and a limit leaves several times what the largest table took.
 NEEDS = {
-    "ingest": Needs("1", "1Gi", "4Gi", minutes=30, retries=2, cached=False),
-    "validate": Needs("500m", "512Mi", "2Gi", minutes=15, cached=False),
-    "profile": Needs("500m", "512Mi", "2Gi", minutes=15, store=False),
-    "train": Needs("2", "2Gi", "4Gi", minutes=120),
-    "evaluate": Needs("1", "1Gi", "4Gi", minutes=60, cached=False),
-    "register": Needs("250m", "512Mi", "1Gi", minutes=15, retries=3, cached=False),
-    "deploy": Needs("250m", "512Mi", "1Gi", minutes=45, retries=2, cached=False),
-    "refuse": Needs("250m", "256Mi", "512Mi", minutes=10, retries=2, cached=False),
+    "ingest": Needs("250m", "1", "384Mi", "4Gi", minutes=30, retries=2, cached=False),
+    "validate": Needs("100m", "1", "384Mi", "2Gi", minutes=15, cached=False),
+    "profile": Needs("100m", "1", "384Mi", "2Gi", minutes=15),
+    "train": Needs("250m", "2", "640Mi", "4Gi", minutes=120),
+    "evaluate": Needs("250m", "1", "640Mi", "4Gi", minutes=60, cached=False),
+    "register": Needs("100m", "500m", "320Mi", "1Gi", minutes=15, retries=3, cached=False),
+    # Longer than the patience of every step of a canary together (manifests/base/plan.yaml).
+    "deploy": Needs("100m", "500m", "320Mi", "1Gi", minutes=240, retries=2, cached=False),
+    "refuse": Needs("100m", "500m", "320Mi", "1Gi", minutes=10, retries=2, cached=False),
 }
 
 
@@ -160,7 +173,7 @@ def training(
 def _provide(task: Any) -> None:
     """Give a task what it needs: resources, time, retries, configuration and credentials by reference."""
     needs = NEEDS[task.name]
-    task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu)
+    task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu_limit)
     task.set_memory_request(needs.memory).set_memory_limit(needs.memory_limit)
     task.set_retry(needs.retries, backoff_duration="10s", backoff_factor=2, backoff_max_duration="120s")
     task.set_caching_options(needs.cached)
@@ -168,5 +181,4 @@ def _provide(task: Any) -> None:
     kubernetes.set_timeout(task, needs.minutes * 60)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.use_config_map_as_env(task, CONFIG, {name: name for name in CONFIG_KEYS}, optional=True)
-    if needs.store:
-        kubernetes.use_secret_as_env(task, SECRET, {name: name for name in SECRET_KEYS})
+    kubernetes.use_secret_as_env(task, SECRET, {name: name for name in SECRET_KEYS})

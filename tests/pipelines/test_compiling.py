@@ -44,6 +44,24 @@ def test_the_file_is_one_a_cluster_takes_and_a_person_can_fill_in() -> None:
         assert spec.default_value.WhichOneof("kind")
 
 
+def test_a_node_of_two_cores_has_room_for_every_step() -> None:
+    """Requests beside limits: what else runs there asks for most of such a node, and memory is what was measured."""
+    from pipelines.training import NEEDS
+
+    for step, needs in NEEDS.items():
+        assert float(needs.cpu.removesuffix("m")) <= 250, step
+        assert int(needs.memory.removesuffix("Mi")) <= 640, step
+
+
+def test_a_release_has_as_long_as_its_plan_is_patient() -> None:
+    from pipelines.training import NEEDS
+
+    for environment in plans.environments():
+        plan = plans.stamp(environment, "heart", "1", "s3://models/heart/1", {}).plan
+        steps = len(plan.steps) if plan.strategy == "canary" else 0
+        assert steps * plan.patience + 3 * plan.timeout <= NEEDS["deploy"].minutes * 60
+
+
 def test_artifacts_go_to_our_own_store() -> None:
     assert ir.load(TRAINING).spec.default_pipeline_root == "s3://artifacts/kfp"
 
