@@ -1,6 +1,6 @@
 /* A closed-loop client: each connection sends its next request when the answer to the last one is complete.
  *
- *   load http|grpc PORT CONNECTIONS WARM_SECONDS SECONDS FILE
+ *   load http|grpc PORT CONNECTIONS WARM_SECONDS SECONDS FILE [ADDRESS]
  *
  * FILE is the request: for http its bytes; for grpc u32 size and HPACK header block, then the framed message. Prints one
  * JSON object: requests, failures, seconds, p50, p99 and largest latency in microseconds, and
@@ -35,6 +35,7 @@ typedef struct {
 } connection;
 
 static int grpc, port;
+static struct in_addr server;
 static char *request;
 static size_t request_size, headers_size;
 static double *latencies;
@@ -97,7 +98,7 @@ static void greet(connection *c) {
 static void open_connection(connection *c, int poll) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int yes = 1;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr = server;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address)) die("connect");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -227,7 +228,8 @@ static double drive(int poll, double seconds) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) return fprintf(stderr, "usage: load http|grpc PORT CONNECTIONS WARM_SECONDS SECONDS FILE\n"), 2;
+    if ((argc != 7 && argc != 8) || inet_pton(AF_INET, argc == 8 ? argv[7] : "127.0.0.1", &server) != 1)
+        return fprintf(stderr, "usage: load http|grpc PORT CONNECTIONS WARM_SECONDS SECONDS FILE [ADDRESS]\n"), 2;
     grpc = strcmp(argv[1], "grpc") == 0;
     port = atoi(argv[2]);
     int n = atoi(argv[3]), poll = epoll_create1(0);

@@ -84,11 +84,11 @@ def pin(core: str, *, realtime: bool = False) -> list[str]:
     return [*first, *pinned]
 
 
-def build_client(folder: Path) -> Path:
-    """Compile load.c."""
+def build_client(folder: Path, *flags: str) -> Path:
+    """Compile load.c; `-static` makes it run in any container."""
     client = folder / "load"
     source = Path(__file__).with_name("load.c")
-    subprocess.run(["cc", "-O2", str(source), "-o", str(client)], check=True)
+    subprocess.run(["cc", "-O2", *flags, str(source), "-o", str(client)], check=True)
     return client
 
 
