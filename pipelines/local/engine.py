@@ -250,7 +250,11 @@ class Engine:
         with self._slots.turn(depth):
             if self._stopping.is_set() or (self._failed.is_set() and not whatever):
                 raise Stopped
-            yield
+            try:
+                yield
+            except TaskFailed:
+                self._failed.set()  # before the next one gets the turn
+                raise
 
 
 def _label(task: Any, name: str) -> str:

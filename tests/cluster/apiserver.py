@@ -194,7 +194,7 @@ class ApiServer:
         owners = self._owners.setdefault((kind.plural, namespace, name), {})
         if not status:
             patches.update(found, item, query.get("fieldManager") or "client", owners)
-        return self._store(kind, namespace, item, query, owners)
+        return self._store(kind, namespace, item, query, owners, admitted=status)
 
     def _apply(
         self, kind: Kind, namespace: str, name: str, body: Object, query: dict[str, str], status: bool
@@ -217,7 +217,15 @@ class ApiServer:
         return self._store(kind, namespace, item, query, owners, checked=True)
 
     def _store(
-        self, kind: Kind, namespace: str, item: Object, query: dict[str, str], owners: Owners, *, checked: bool = False
+        self,
+        kind: Kind,
+        namespace: str,
+        item: Object,
+        query: dict[str, str],
+        owners: Owners,
+        *,
+        checked: bool = False,
+        admitted: bool = False,
     ) -> Object:
         item = copy.deepcopy(item)
         if not checked:
@@ -229,7 +237,7 @@ class ApiServer:
             raise Refused(404, "NotFound", f'namespaces "{namespace}" not found', namespace)
         if kind.plural == "secrets" and "stringData" in item:
             item = patches.with_encoded(item)
-        if kind.plural == "inferenceservices":
+        if kind.plural == "inferenceservices" and not admitted:  # no webhook is asked about a status
             item = self._admitted(namespace, item)
         item["metadata"]["managedFields"] = patches.managed(owners, kind.api_version, moment())
         dry = "dryRun" in query

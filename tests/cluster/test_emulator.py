@@ -126,7 +126,8 @@ def test_a_wait_sees_a_change_that_comes_later(api, kubectl):
 
 
 def test_only_a_change_of_what_is_wanted_raises_the_generation(api, kubectl):
-    api.put("inferenceservices", {"metadata": {"name": "m"}, "spec": {"predictor": {"minReplicas": 1}}})
+    predictor = {"minReplicas": 1, "automountServiceAccountToken": False}
+    api.put("inferenceservices", {"metadata": {"name": "m"}, "spec": {"predictor": predictor}})
     made = api.get("inferenceservices", "m")["metadata"]
 
     kubectl("label", "inferenceservice", "m", "k=v")
@@ -137,7 +138,7 @@ def test_only_a_change_of_what_is_wanted_raises_the_generation(api, kubectl):
     kubectl("patch", "isvc", "m", "--type=merge", '--patch={"spec": {"predictor": {"minReplicas": 2}}, "status": null}')
 
     assert told["metadata"]["generation"] == made["generation"]
-    assert (told["spec"], told["status"]) == ({"predictor": {"minReplicas": 1}}, {"url": "u"})
+    assert (told["spec"], told["status"]) == ({"predictor": predictor}, {"url": "u"})
     assert api.get("inferenceservices", "m")["metadata"]["generation"] == made["generation"] + 1
     assert api.get("inferenceservices", "m")["status"] == {"url": "u"}
 
