@@ -72,7 +72,7 @@ clean: ## Stop everything and remove what runs left; the environment stays
 
 ##@ Develop
 
-.PHONY: test test-long check format golden lock bench images deploy e2e
+.PHONY: test test-long check format golden lock bench images deploy e2e e2e-clean
 test: $(VENV)/.dev ## Run the tests (minutes); ARGS='-k word' picks some
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not long and not e2e" $(ARGS)
 
@@ -121,9 +121,13 @@ deploy: $(VENV)/.dev ## Apply a reviewed manifest with kubectl alone: ENV=local|
 	fi; \
 	$(BIN)/kubectl apply --server-side --field-manager=headrace --filename=- <<<"$$stamped"
 
-e2e: $(VENV)/.dev ## The whole story on a cluster you may spoil: KUBECONFIG=file; without one, on the emulator
+e2e: $(VENV)/.dev ## The whole story on a cluster you may spoil: KUBECONFIG=file [ARGS='--from 3 --keep']; without one, on the emulator
 	@$(if $(KUBECONFIG),,echo "no KUBECONFIG: this runs on the emulator, as make test does; tests/e2e/README.md says what a cluster needs")
 	@$(BIN)/python -m pytest -m e2e -x tests/e2e $(ARGS)
+
+e2e-clean: $(VENV)/.dev ## Remove what a run of e2e with --keep left in the cluster: KUBECONFIG=file
+	@test -n "$(KUBECONFIG)" || { echo "make e2e-clean needs KUBECONFIG=file"; exit 2; }
+	@$(BIN)/python tests/e2e/cleaning.py
 
 bench: $(VENV)/.dev ## Measure what the README reports (long): quality, pipelines, serving
 	@$(BIN)/python -m benchmarks.pipelines

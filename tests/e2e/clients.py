@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
-import threading
-import time
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import urllib3
+from provider import Cluster
 
+from components.releases import history
 from serving.oip import inference_pb2 as oip
 
 Row = dict[str, float | None]
@@ -24,8 +23,14 @@ Object = dict[str, Any]
 class Client:
     """Asks a model through the gateway, as the host of its InferenceService."""
 
-    def __init__(self, gateway: str, url: str, model: str) -> None:
-        self.gateway, self.host, self.model = gateway, urlsplit(url).netloc, model
+    def __init__(self, cluster: Cluster, model: str, url: str = "") -> None:
+        """Keep what is asked.
+
+        Args:
+            url: Of the model; its InferenceService says it.
+        """
+        self.cluster, self.model = cluster, model
+        self.gateway, self.host = cluster.gateway, urlsplit(url or history.status(model).url).netloc
         self._pool = urllib3.PoolManager(maxsize=4)
 
     def v1(self, rows: list[Row], **headers: str) -> Object:
@@ -41,11 +46,18 @@ class Client:
         """Return which version answers."""
         return str(self.v2([row], **headers)["model_version"])
 
+    def identity(self, rows: list[Row], **headers: str) -> str:
+        """Return the request id that an answer carries."""
+        return self._ask(f"/v1/models/{self.model}:predict", {"instances": rows}, headers).headers["X-Request-Id"]
+
     def _post(self, path: str, body: Object, headers: dict[str, str]) -> Object:
+        return dict(json.loads(self._ask(path, body, headers).data))
+
+    def _ask(self, path: str, body: Object, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         known = {"Content-Type": "application/json", "Host": self.host, **headers}
         response = self._pool.request("POST", self.gateway + path, body=json.dumps(body), headers=known, retries=False)
         assert response.status == 200, (response.status, response.data[:300])
-        return dict(json.loads(response.data))
+        return response
 
 
 def tensors(rows: list[Row]) -> Object:
@@ -79,42 +91,36 @@ def over_grpc(client: Client, rows: list[Row], **metadata: str) -> tuple[str, li
 
 
 class Load:
-    """Constant load over kept connections; remembers which versions answered, and what failed."""
+    """Constant load while the context lasts.
+
+    Attributes:
+        sent: Requests; afterwards.
+        lost: Of these, how many got no right answer.
+        failures: What became of the lost ones, the first of them in words.
+        answers: By version.
+    """
 
     def __init__(self, client: Client, row: Row, *, threads: int = 3, per_second: float = 40) -> None:
-        self._client, self._pause = client, 1 / per_second
-        self._body = json.dumps(tensors([row])).encode()
+        self._cluster = client.cluster
+        self._order = {
+            "path": f"/v2/models/{client.model}/infer",
+            "headers": {"Content-Type": "application/json", "Host": client.host},
+            "body": json.dumps(tensors([row])),
+            "threads": threads,
+            "per_second": per_second,
+        }
+        self.sent = self.lost = 0
         self.failures: list[str] = []
         self.answers: Counter[str] = Counter()
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
+        self._process = self._cluster.call(self._order)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        connection = http.client.HTTPConnection(urlsplit(self._client.gateway).netloc, timeout=15)
-        headers = {"Content-Type": "application/json", "Host": self._client.host}
-        path = f"/v2/models/{self._client.model}/infer"
-        while not self._stopped.is_set():
-            try:
-                connection.request("POST", path, self._body, headers)
-                response = connection.getresponse()
-                content = response.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                connection.close()
-            else:
-                if response.status == 200:
-                    self.answers[str(json.loads(content)["model_version"])] += 1
-                else:
-                    self.failures.append(f"{response.status} {content[:100]!r}")
-            time.sleep(self._pause)
-        connection.close()
+        said, _ = self._process.communicate(timeout=120)
+        assert said, "the load ended without a report: what was sent and lost is not known"
+        told = json.loads(said.splitlines()[-1])
+        self.sent, self.lost, self.failures = told["sent"], told["lost"], told["failures"]
+        self.answers = Counter(told["answers"])
+        self._cluster.record.count(self.sent, self.lost)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from apiserver import ApiServer
 from controller import KServe
 from crds import CRDS
@@ -27,6 +28,10 @@ from components import settings as configuration
 from components.store import Store, StoreError, parse
 
 OWN_FLAGS = ("--model_name", "--model_dir", "--host", "--http_port", "--grpc_port")
+GATEWAY = {
+    "gateway.envoyproxy.io/owning-gateway-name": "kserve-ingress-gateway",
+    "gateway.envoyproxy.io/owning-gateway-namespace": "kserve",
+}
 BUCKETS = ("models", "datasets", "artifacts")
 TRAIN = """
 import dataclasses, sys
@@ -34,11 +39,12 @@ from pathlib import Path
 from pipelines.local import choice, progress, summary
 from pipelines.local.run import run
 
-order = choice.order(choice.Wanted(use_case=sys.argv[1], candidates=(sys.argv[2],)), Path(sys.argv[3]))
+seed = int(sys.argv[4]) if len(sys.argv) > 4 else None
+order = choice.order(choice.Wanted(use_case=sys.argv[1], candidates=(sys.argv[2],), seed=seed), Path(sys.argv[3]))
 order = dataclasses.replace(order, arguments={**order.arguments, "environment": "local"})
 sys.exit(summary.exit_code(run(order, progress.best())))
 """
-CANDIDATES = {"iris": "logistic"}
+CANDIDATES = {"iris": "logistic", "heart": "logistic"}
 """One is enough for the story."""
 
 
@@ -47,19 +53,23 @@ class Emulated(Cluster):
 
     namespace = "kubeflow"
     described = "on the emulator"
-    capabilities = frozenset({"pipelines", "removable"})
+    capabilities = frozenset({"pipelines", "removable", "prometheus"})
     scrape_seconds = 1.0
+    planned: ClassVar[dict[str, str]] = {"gateway": "auto", "prometheus": "auto"}
 
     def __init__(self, folder: Path, tracking: Path) -> None:
         super().__init__(folder)
         self._tracking = tracking
         self._store: subprocess.Popen[bytes] | None = None
+        self._keys: dict[str, str] = {}
         self.api = ApiServer(CRDS if CRDS.is_dir() else None, self.namespace)
         (folder / "work").mkdir()
         self._workload = Processes(folder / "work", self._bundle, self._flags, self.namespace)
         self._mlflow = 0
         node = Kubelet(self.api, folder / "node", self._names)
         self._controllers = [KServe(self.api, self._workload), Workloads(self.api), node]
+        self._announce("envoy-gateway-system", "envoy-kserve-kserve-ingress-gateway-9d04db9b", GATEWAY, self.gateway)
+        self._announce("monitoring", "prometheus-operated", {"operated-prometheus": "true"}, self.prometheus)
         self.kubeconfig = folder / "kubeconfig"
         self.kubeconfig.write_text(json.dumps(_kubeconfig(self.api.url, self.namespace)))
         self.environment = {"KUBECONFIG": str(self.kubeconfig), "HELM_CACHE_HOME": str(folder / "helm")}
@@ -79,20 +89,31 @@ class Emulated(Cluster):
     def open_platform(self, keys: dict[str, str]) -> dict[str, str]:
         """Start the store with the keys that the chart generated, as the chart's pod would."""
         home = self.folder / "home"
-        if self._store is None:
+        if keys != self._keys:  # installed anew, with volumes of its own
+            self._end_store()
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(self.folder / "bundles", ignore_errors=True)
             home.mkdir()
             shutil.copy(self._tracking, home / "mlflow.db")
             port = _quiet_port()
-            self._url = f"http://127.0.0.1:{port}"
+            self._url, self._keys = f"http://127.0.0.1:{port}", keys
             self._store = self._start_store(port, keys)
         known = {"AWS_ENDPOINT_URL": self._url, "MLFLOW_S3_ENDPOINT_URL": self._url}
         known["MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
         self._wait_for_store({**keys, **known})
         return known
 
-    def train(self, use_case: str) -> None:
-        candidate = CANDIDATES[use_case]
-        self.run(sys.executable, "-c", TRAIN, use_case, candidate, self.folder / "home")
+    def train(self, use_case: str, seed: int | None = None) -> None:
+        words = (use_case, CANDIDATES[use_case], self.folder / "home", *(() if seed is None else (seed,)))
+        self.run(sys.executable, "-c", TRAIN, *words)
+
+    def pipelines_host(self) -> str:
+        return pytest.skip(f"no KFP API {self.described}: tests/pipelines/cluster has one")
+
+    @contextmanager
+    def elsewhere(self, namespace: str, **labels: str) -> Iterator[Cluster]:
+        pytest.skip(f"one namespace {self.described}")
+        yield self
 
     def test_chart(self) -> str:
         """Run `helm test` while an MLflow server answers for the chart's."""
@@ -140,9 +161,17 @@ class Emulated(Cluster):
             controller.close()
         self._workload.close()
         self.api.close()
-        if self._store is not None:
-            self._store.kill()
-            self._store.wait()
+        self._end_store()
+
+    def _announce(self, namespace: str, name: str, labels: dict[str, str], url: str) -> None:
+        """Make the Service by which a gateway or Prometheus is found, as Envoy Gateway and the operator do."""
+        host, _, port = url.removeprefix("http://").partition(":")
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        spec = {"type": "LoadBalancer", "ports": [{"name": "http", "port": int(port)}]}
+        status = {"loadBalancer": {"ingress": [{"ip": host}]}}
+        item = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": status}
+        services = next(kind for kind in self.api.kinds if kind.plural == "services")
+        self.api.state.write(services, namespace, item)
 
     def _names(self) -> dict[str, int]:
         """Return where Services are: the store's, MLflow's and those of models."""
@@ -151,13 +180,26 @@ class Emulated(Cluster):
         return models | store | {f"headrace-mlflow.{self.namespace}:5000": self._mlflow}
 
     def _bundle(self, predictor: dict[str, Any]) -> Path:
-        """Download a bundle, as KServe's storage initializer does."""
-        address = parse(predictor["model"]["storageUri"])
+        """Download a bundle as KServe's storage initializer does: whatever begins with the address."""
+        uri = str(predictor["model"]["storageUri"])
+        address, store = parse(uri), Store(self.settings)
+        prefix = uri.removeprefix(f"s3://{address.bucket}/")
         folder = self.folder / "bundles" / address.key
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            Store(self.settings).download(address, folder)
+            for found in store.keys(parse(f"s3://{address.bucket}/{address.key.rpartition('/')[0]}")):
+                if found.key.startswith(prefix):
+                    path = folder / found.key.removeprefix(prefix).strip("/")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    store.get_file(found, path)
         return folder
+
+    def files(self, deployment: str) -> list[str]:
+        """Return what was downloaded for a Deployment that is not named by its version."""
+        found = self.api.get("inferenceservices", deployment.removesuffix("-predictor"))
+        assert found is not None
+        folder = self._bundle(found["spec"]["predictor"])
+        return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
     def _flags(self) -> list[str] | None:
         """Return what the chart's ServingRuntime tells the server, but for what is of this machine."""
@@ -166,6 +208,12 @@ class Emulated(Cluster):
             return None
         arguments = runtime["spec"]["containers"][0]["args"]
         return [word for word in arguments if word.partition("=")[0] not in OWN_FLAGS]
+
+    def _end_store(self) -> None:
+        if self._store is not None:
+            self._store.kill()
+            self._store.wait()
+            shutil.rmtree(self.folder / "store")
 
     def _start_store(self, port: int, keys: dict[str, str]) -> subprocess.Popen[bytes]:
         folder = self.folder / "store"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import threading
@@ -35,7 +34,9 @@ class Forward:
         self.reopened = 0
         self._process, said = self._start(0)
         match = LISTENING.search(said)
-        assert match, f"{' '.join(command(0))} failed: {said or self._process.communicate()[0]}"
+        if match is None:
+            said += self._process.communicate()[0]
+            raise AssertionError(f"{' '.join(command(0))} failed: {said}")
         self._port = int(match[1])
         self.url = f"http://127.0.0.1:{self._port}"
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -57,13 +58,12 @@ class Forward:
 
     def _keep(self) -> None:
         while True:
-            with self._process:
-                assert self._process.stdout is not None
-                self._process.stdout.read()
+            with self._process as process:
+                assert process.stdout is not None
+                process.stdout.read()
             if self._closed.wait(AGAIN_SECONDS):
                 return
             self.reopened += 1
-            with contextlib.suppress(OSError):
-                self._process, _ = self._start(self._port)
+            self._process, _ = self._start(self._port)
             if self._closed.is_set():
                 self._process.terminate()

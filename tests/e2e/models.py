@@ -11,8 +11,9 @@ from typing import Any
 
 import flowers
 
-from components import registry
+from components import registry, tracking
 from components.settings import Settings
+from components.store import Store, parse
 from serving import bundle as bundles
 
 MODEL = flowers.MODEL
@@ -23,7 +24,6 @@ class Models:
 
     Attributes:
         settings: Where.
-        goldens: (model, version) -> golden requests.
     """
 
     settings: Settings
@@ -31,7 +31,7 @@ class Models:
     def __init__(self, folder: Path) -> None:
         self._folder, self._made = folder, 0
         self._run = f"e2e-{int(time.time())}"
-        self.goldens: dict[tuple[str, str], dict[str, Any]] = {}
+        self._goldens: dict[tuple[str, str], dict[str, Any]] = {}
 
     def publish(
         self,
@@ -56,13 +56,20 @@ class Models:
             (folder / bundles.GOLDEN).write_text(json.dumps(golden))
         run = f"{self._run}-{self._made}"
         found = registry.publish(self.settings, replace(bundle, model=model, use_case=model), run)
-        self.goldens[model, found.number] = golden
+        self._goldens[model, found.number] = golden
         return found.number
+
+    def golden(self, version: str, model: str = MODEL) -> dict[str, Any]:
+        """Return the golden requests of a version; one that an earlier run made is asked from the registry."""
+        if (model, version) not in self._goldens:
+            uri = next(item.uri for item in tracking.versions(self.settings, model) if str(item.number) == version)
+            self._goldens[model, version] = json.loads(Store(self.settings).get(parse(uri) / bundles.GOLDEN))
+        return self._goldens[model, version]
 
     def rows(self, version: str, model: str = MODEL) -> list[dict[str, float]]:
         """Return the rows of a version's golden requests."""
-        return [row for request in self.goldens[model, version]["requests"] for row in request["instances"]]
+        return [row for request in self.golden(version, model)["requests"] for row in request["instances"]]
 
     def predictions(self, version: str, model: str = MODEL) -> list[int]:
         """Return what the version said at training to `rows`."""
-        return [value for request in self.goldens[model, version]["requests"] for value in request["predictions"]]
+        return [value for request in self.golden(version, model)["requests"] for value in request["predictions"]]

@@ -65,7 +65,9 @@ def table(steps: list[Step]) -> list[str]:
     lines = [f"{HEAD[0]:{width}}  {HEAD[1]:8}{HEAD[2]:>8}{HEAD[3]:>9}{HEAD[4]:>6}"]
     for step in steps:
         sent, lost = (str(step.sent), str(step.lost)) if step.sent else ("", "")
-        lines.append(f"{step.name:{width}}  {step.outcome:8}{step.seconds:8.1f}{sent:>9}{lost:>6}  {step.remark}".rstrip())
+        lines.append(
+            f"{step.name:{width}}  {step.outcome:8}{step.seconds:8.1f}{sent:>9}{lost:>6}  {step.remark}".rstrip()
+        )
     return [*lines, _sum(steps)]
 
 

@@ -6,7 +6,11 @@ import json
 from typing import Any
 
 import pytest
+import reach
 from provider import ROOT, Cluster
+from real import Real
+
+from components.releases import prometheus
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -15,11 +19,11 @@ LOGGED = "runtime.args={--access_log_sample=1,--access_log_payloads=true,--log_f
 CLAIMS = "app.kubernetes.io/part-of=headrace"
 
 
-def install(cluster: Cluster, *values: str, check: bool = True) -> str:
-    """Install or upgrade the chart with the values of the suite and further ones."""
+def install(cluster: Cluster, *values: str, check: bool = True, with_errors: bool = False) -> str:
+    """Install or upgrade the chart with the values of the suite and further ones, and return what helm says."""
     known = ["--values", CHART / "ci/kind.yaml", "--set=tests.model=", f"--set={LOGGED}", *cluster.chart_values]
     return cluster.helm("upgrade", "--install", "headrace", CHART, *known, *values, "--wait", "--timeout=15m",
-                        check=check)  # fmt: skip
+                        check=check, with_errors=with_errors)  # fmt: skip
 
 
 def generations(cluster: Cluster) -> dict[str, Any]:
@@ -87,3 +91,18 @@ def test_the_platform_answers(cluster):
 
     assert cluster.settings.s3_endpoint
     assert cluster.kube().namespace == cluster.namespace
+
+
+def test_gateway_and_prometheus_are_found_with_kubectl_alone(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("real.GIVEN", {"gateway": "", "prometheus": ""})
+    monkeypatch.setattr(Real, "namespace", cluster.namespace)
+    explorer = Real(tmp_path, str(cluster.kubeconfig))
+    try:
+        found = explorer.gateway, explorer.prometheus
+        values = explorer.chart_values
+    finally:
+        explorer.close()
+
+    assert reach.answers(found[0])
+    assert prometheus.query(found[1], "vector(1)")
+    assert ("--set=requirements.pipelines=false" in values) == ("pipelines" not in explorer.capabilities)

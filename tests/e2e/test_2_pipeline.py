@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
 
 import pytest
+from cleaning import SCHEDULE
 from test_1_install import install
 
 from components import tracking
@@ -46,3 +50,38 @@ def test_the_chart_passes_its_tests_and_the_model_answers_from_within(cluster):
     said = cluster.test_chart()
 
     assert said.count("Phase:          Succeeded") >= 4, said
+
+
+def test_a_recurring_run_is_made_listed_run_once_paused_and_removed(cluster):
+    cluster.need("pipelines")
+    host = cluster.pipelines_host()
+
+    def schedule(*words: str) -> str:
+        return cluster.run(sys.executable, "-m", "pipelines", "schedule", *words, "--name", SCHEDULE, "--host", host)
+
+    try:
+        made = schedule(USE_CASE, "--every", "1m", "--environment", "local")
+        listed = schedule("--list")
+        ended = a_scheduled_run(cluster, host)
+        paused = schedule(USE_CASE, "--pause")
+    finally:
+        removed = schedule(USE_CASE, "--remove")
+
+    assert f"schedule {SCHEDULE}" in made
+    assert re.search(rf"{SCHEDULE} .* on ", listed), listed
+    assert "succeeded" in ended
+    assert "paused" in paused
+    assert "removed" in removed
+    assert SCHEDULE not in schedule("--list")
+
+
+def a_scheduled_run(cluster, host: str) -> str:
+    """Return the line of the first run that a schedule began, once it has ended; one runs at a time."""
+    deadline = time.monotonic() + 1500
+    while time.monotonic() < deadline:
+        listed = cluster.run(sys.executable, "-m", "pipelines", "runs", "--experiment", USE_CASE, "--host", host)
+        for line in listed.splitlines():
+            if re.search(r"\bschedule\b", line) and re.search(r"\b(succeeded|failed)\b", line):
+                return line
+        time.sleep(10)
+    raise AssertionError("no scheduled run ended in time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from clients import Client, Load, over_grpc
 from models import MODEL
-from provider import ENVIRONMENT, ROOT
+from provider import ENVIRONMENT, RELEASE, ROOT
 
 from components import tracking
 from components.deploy import step
@@ -24,25 +25,25 @@ from pipelines.__main__ import main
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
-RELEASE = """
-import sys
-from components import settings
-from components.releases import cluster
-from components.releases.kube import Pace
-
-print(cluster.release(settings.read(), *sys.argv[1:], pace=Pace(lease=10)).verified)
-"""
-
 
 @pytest.fixture
 def client(cluster) -> Client:
     """A client of the released model."""
-    return Client(cluster.gateway, history.status(MODEL).url, MODEL)
+    return Client(cluster, MODEL)
 
 
 def served() -> str:
     """Return the version that serves."""
     return history.status(MODEL).champion
+
+
+def is_tidy(cluster, model: str = MODEL) -> bool:
+    """Return whether nothing is left of versions that went, which may take a moment."""
+    champion = history.status(model).champion
+    kinds = "deployments,services,horizontalpodautoscalers,configmaps"
+    found = [item["metadata"]["name"] for item in cluster.objects(kinds)]
+    named = [re.fullmatch(rf"{model}-v(\d+)-predictor.*", name) for name in found]
+    return {match[1] for match in named if match} == {champion}
 
 
 def tags(cluster, version: str) -> dict[str, str]:
@@ -59,6 +60,8 @@ def test_a_first_version_is_released(cluster, models):
     assert released.verified
     assert served() == version == tracking.champion(cluster.settings, MODEL)
     assert tags(cluster, version)[""] == "released"
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 def test_the_endpoint_answers_as_at_training_in_every_protocol(cluster, models, client):
@@ -82,6 +85,7 @@ def test_the_endpoint_answers_over_grpc(models, client):
 
 
 def test_the_requests_are_counted(cluster, models, client):
+    cluster.need("prometheus")
     version = served()
     expression = (
         f'sum(headrace_requests_total{{model_name="{MODEL}",version="{version}",namespace="{cluster.namespace}"}})'
@@ -96,20 +100,25 @@ def test_the_requests_are_counted(cluster, models, client):
 
 
 def test_a_canary_is_promoted_and_no_request_fails(cluster, models, client):
+    cluster.need("prometheus")
     before, version = served(), models.publish(seed=2)
 
     with Load(client, models.rows(version)[0]) as load:
         released = step.deploy(MODEL, version, ENVIRONMENT)
 
     assert released.verified, released.reasons
-    assert load.failures == []
+    assert load.lost == 0, load.failures
     assert load.answers[before] > 100
     assert load.answers[version] > 100
     assert served() == version == tracking.champion(cluster.settings, MODEL)
     assert [entry.strategy for entry in history.history(MODEL)][-1] == "canary"
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 def test_a_version_that_fails_its_golden_requests_is_taken_back_with_its_reason(cluster, models, client):
+    cluster.need("prometheus")
+
     def spoil(golden: dict[str, Any]) -> None:
         for request in golden["requests"]:
             request["predictions"] = [2 - value for value in request["predictions"]]
@@ -120,7 +129,7 @@ def test_a_version_that_fails_its_golden_requests_is_taken_back_with_its_reason(
         step.deploy(MODEL, version, ENVIRONMENT)
 
     assert "golden" in str(raised.value)
-    assert load.failures == []
+    assert load.lost == 0, load.failures
     assert set(load.answers) == {before}
     assert served() == before == tracking.champion(cluster.settings, MODEL)
     assert tags(cluster, version)[""] == "rolled back"
@@ -128,9 +137,12 @@ def test_a_version_that_fails_its_golden_requests_is_taken_back_with_its_reason(
     events = [item for item in cluster.kube().list(EVENT) if item["reason"] == "RolledBack"]
     assert any(item["involvedObject"]["name"] == MODEL and "golden" in item["message"] for item in events)
     assert (cluster.kube().get(SERVICE, MODEL) or {})["spec"].get("canary", []) == []
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 def test_a_releaser_that_is_killed_leaves_the_champion_and_can_be_run_again(cluster, models, client):
+    cluster.need("prometheus")
     before, version = served(), models.publish(seed=4)
     with Load(client, models.rows(version)[0]) as load:
         command = [sys.executable, "-c", RELEASE, MODEL, version, ENVIRONMENT]
@@ -142,11 +154,14 @@ def test_a_releaser_that_is_killed_leaves_the_champion_and_can_be_run_again(clus
 
     assert (halfway.champion, halfway.canary) == (before, version)
     assert released.verified
-    assert load.failures == []
+    assert load.lost == 0, load.failures
     assert served() == version == tracking.champion(cluster.settings, MODEL)
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 def test_a_releaser_that_never_comes_back_is_swept_up(cluster, models, client):
+    cluster.need("prometheus")
     before, version = served(), models.publish(seed=7)
     with Load(client, models.rows(version)[0], threads=1) as load:
         command = [sys.executable, "-c", RELEASE, MODEL, version, ENVIRONMENT]
@@ -157,13 +172,15 @@ def test_a_releaser_that_never_comes_back_is_swept_up(cluster, models, client):
         said = cluster.sweep()
 
     assert json.loads(said.splitlines()[-1]) == {"event": "swept", "models": [MODEL]}
-    assert load.failures == []
+    assert load.lost == 0, load.failures
     assert served() == before == tracking.champion(cluster.settings, MODEL)
     assert history.history(MODEL)[-1].reason == "the releaser disappeared"
     assert history.status(MODEL).canary == ""
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
-def test_two_releases_of_a_model_wait_for_each_other(cluster, models):
+def test_two_releases_of_a_model_wait_for_each_other(cluster, models, serving, client):
     versions = [models.publish(seed=5), models.publish(seed=6)]
     failures: list[BaseException] = []
     holders: list[str] = []
@@ -182,14 +199,16 @@ def test_two_releases_of_a_model_wait_for_each_other(cluster, models):
 
     threads = [threading.Thread(target=release, args=(version,)) for version in versions]
     watcher = threading.Thread(target=watch)
-    for thread in [*threads, watcher]:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done.set()
-    watcher.join()
+    with Load(client, models.rows(served())[0], threads=1) as load:
+        for thread in [*threads, watcher]:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        done.set()
+        watcher.join()
 
     assert failures == []
+    assert load.lost == 0, load.failures
     entries = history.history(MODEL)[-2:]
     assert {entry.version for entry in entries} == set(versions)
     assert [entry.outcome for entry in entries] == ["released", "released"]
@@ -197,6 +216,8 @@ def test_two_releases_of_a_model_wait_for_each_other(cluster, models):
     working = [holder for holder in holders if holder]
     turns = [holder for number, holder in enumerate(working) if not number or holder != working[number - 1]]
     assert len(turns) == len(set(turns)) == 2, "a releaser worked again after another one had begun"
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 @pytest.fixture
@@ -226,8 +247,8 @@ def test_the_verbs_tell_what_serves_and_where_it_came_from(cluster, say):
 
 
 def test_a_request_is_traced_to_the_version_that_answered_it(cluster, models, client, say):
-    identity, version = f"request-{time.time_ns()}", served()
-    client.v1(models.rows(version)[:1], **{"X-Request-Id": identity})
+    version = served()
+    identity = client.identity(models.rows(version)[:1], **{"X-Request-Id": f"request-{time.time_ns()}"})
 
     until(lambda: identity in str(list(answers.pods(cluster.kube(), MODEL))), 60)
 
@@ -243,8 +264,10 @@ def test_a_rollback_brings_the_version_before_back(cluster, models, client, say)
         said = say("rollback", MODEL)
 
     assert f"{MODEL} {expected} serves at" in said
-    assert load.failures == []
+    assert load.lost == 0, load.failures
     assert served() == expected == tracking.champion(cluster.settings, MODEL)
+    until(lambda: is_tidy(cluster), 60)
+    assert cluster.evaluator(f"{MODEL}-v{served()}-predictor") == "table"
 
 
 def until(claim, seconds: float) -> None:

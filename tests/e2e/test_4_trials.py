@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 
 import pytest
-from clients import Client, over_grpc
+from clients import Client, Load, over_grpc
 from models import MODEL
 from provider import ENVIRONMENT
 
@@ -33,25 +33,27 @@ def say(cluster, capsys):
 
 
 @pytest.fixture
-def client(cluster) -> Client:
+def client(cluster, serving) -> Client:
     """A client of the released model."""
-    return Client(cluster.gateway, history.status(MODEL).url, MODEL)
+    return Client(cluster, MODEL)
 
 
 def test_clients_keep_their_version_in_a_comparison(cluster, models, client, say):
+    cluster.need("prometheus")
     champion, other = history.status(MODEL).champion, models.publish(seed=1, edges=(3, 6))
     row = {f"length{number}": 1.0 for number in range(4)}
     identities = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(200)]
 
-    said = say("compare", MODEL, champion, other, "--share", "25")
-    trial = trials.expect(cluster.kube(), MODEL, "compare")
-    time.sleep(max(0.0, trial.since - time.time()))
-    first = {identity: client.version(row, **{"X-Client-Id": identity}) for identity in identities}
-    second = {identity: client.version(row, **{"X-Client-Id": identity}) for identity in reversed(identities)}
-    third = {each: over_grpc(client, [row], **{"x-client-id": each})[0] for each in identities[:40]}
-    unknown = Counter(client.version(row) for _ in range(200))
-    told = counted(say, at_least=640)
-    ended = say("compare", MODEL, "--end")
+    with Load(client, row, threads=1, per_second=10) as load:
+        said = say("compare", MODEL, champion, other, "--share", "25")
+        trial = trials.expect(cluster.kube(), MODEL, "compare")
+        time.sleep(max(0.0, trial.since - time.time()))
+        first = {identity: client.version(row, **{"X-Client-Id": identity}) for identity in identities}
+        second = {identity: client.version(row, **{"X-Client-Id": identity}) for identity in reversed(identities)}
+        third = {each: over_grpc(client, [row], **{"x-client-id": each})[0] for each in identities[:40]}
+        unknown = Counter(client.version(row) for _ in range(200))
+        told = counted(say, at_least=640)
+        ended = say("compare", MODEL, "--end")
     after = {client.version(row, **{"X-Client-Id": identity}) for identity in identities[:50]}
 
     assert f"{MODEL} {other} answers 25 % of the clients" in said
@@ -62,6 +64,7 @@ def test_clients_keep_their_version_in_a_comparison(cluster, models, client, say
     assert "verdict   too early" in told
     assert f"{MODEL} {champion} answers all clients again" in ended
     assert after == {champion}
+    assert load.lost == 0, load.failures
 
 
 def counted(say, at_least: int) -> str:
@@ -78,6 +81,7 @@ def counted(say, at_least: int) -> str:
 
 
 def test_a_shadow_hears_every_request_and_answers_none(cluster, models, client, say):
+    cluster.need("prometheus")
     champion, other = history.status(MODEL).champion, models.publish(seed=1, edges=(3, 6))
     lengths = [number * 8 / 99 for number in range(100)]
 
@@ -88,7 +92,8 @@ def test_a_shadow_hears_every_request_and_answers_none(cluster, models, client, 
         for number, length in enumerate(lengths)
     )  # fmt: skip
     told = compared(say, at_least=95)
-    ended = say("shadow", MODEL, "--end")
+    with Load(client, {f"length{number}": 4.0 for number in range(4)}, threads=1) as load:
+        ended = say("shadow", MODEL, "--end")
 
     assert f"{MODEL} {other} gets copies of 100 % of the requests" in said
     assert set(answered) == {champion}
@@ -96,6 +101,7 @@ def test_a_shadow_hears_every_request_and_answers_none(cluster, models, client, 
     assert re.search(r"shadow    0 failed", told), told
     assert f"{MODEL} {other} listens no more" in ended
     assert history.status(MODEL).trial == ""
+    assert load.lost == 0, load.failures
 
 
 def compared(say, at_least: int) -> str:

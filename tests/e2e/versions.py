@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
-from provider import ROOT
+import record as records
+from provider import ROOT, Cluster
 
 PARTS = {
     "KServe": "kserve-controller",
@@ -22,6 +24,12 @@ PARTS = {
     "Postgres": "postgres:",
 }
 """Part -> what the name of its image contains."""
+
+
+def write_record(cluster: Cluster, prefix: str, folder: Path) -> Path:
+    """Write what was done on a cluster until now, and return the file."""
+    text = records.page(cluster.record.steps, found(cluster.kubectl, prefix), cluster.described)
+    return records.write(folder, text)
 
 
 def found(kubectl: Callable[..., str], prefix: str) -> dict[str, str]:
@@ -54,7 +62,7 @@ def _images(kubectl: Callable[..., str]) -> set[str]:
 
 
 def _nodes(kubectl: Callable[..., str]) -> dict[str, str]:
-    nodes = json.loads(kubectl("get", "nodes", "--ignore-not-found", "--output=json") or '{"items": []}')["items"]
+    nodes = json.loads(kubectl("get", "nodes", "--output=json"))["items"]
     if not nodes:
         return {}
     one = nodes[0]["status"]
