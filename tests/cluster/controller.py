@@ -52,7 +52,7 @@ class KServe:
         self._api, self._workload, self._lag = api, workload, lag
         self._running: set[str] = set()
         self._closed = False
-        self._gateway = EnvoyGateway(api, workload, lag / 2)
+        self.gateway = EnvoyGateway(api, workload, lag / 2)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -60,7 +60,7 @@ class KServe:
         """Stop reconciling and end all pods."""
         self._closed = True
         self._thread.join(10)
-        self._gateway.close()
+        self.gateway.close()
         for name in self._running:
             self._workload.stop(name)
 

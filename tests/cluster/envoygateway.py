@@ -20,15 +20,15 @@ TRIAL = "-trial"
 
 
 class EnvoyGateway:
-    """Follows until closed."""
+    """Follows until closed.
+
+    Attributes:
+        lag: Seconds from a change of a route until the gateway does it.
+    """
 
     def __init__(self, api: ApiServer, workload: Workload, lag: float) -> None:
-        """Start.
-
-        Args:
-            lag: Seconds from a change of a route until the gateway does it.
-        """
-        self._api, self._workload, self._lag = api, workload, lag
+        """Start."""
+        self._api, self._workload, self.lag = api, workload, lag
         self._told: dict[str, tuple[int, frozenset[str]]] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -58,7 +58,7 @@ class EnvoyGateway:
         if before == (generation, gone):
             return
         if before is None or before[0] != generation:
-            time.sleep(self._lag)
+            time.sleep(self.lag)
             if (self._api.get("httproutes", name) or {"metadata": {}})["metadata"].get("generation") != generation:
                 return  # it changed again meanwhile: the next look has it
         self._told[name] = generation, gone

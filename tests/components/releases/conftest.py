@@ -41,6 +41,7 @@ class Cluster:
     api: ApiServer
     workload: StandIns
     prometheus: Prometheus
+    controller: KServe
     plan: dict[str, Any] = field(default_factory=dict)
 
     def kube(self, pace: Pace = PACE) -> Kube:
@@ -81,7 +82,7 @@ def cluster() -> Iterator[Cluster]:
     """An empty cluster with KServe."""
     api, workload = ApiServer(CRDS if CRDS.is_dir() else None), StandIns()
     prometheus, controller = Prometheus(workload), KServe(api, workload, lag=0.03)
-    yield Cluster(api, workload, prometheus)
+    yield Cluster(api, workload, prometheus, controller)
     controller.close()
     prometheus.close()
     workload.close()
