@@ -60,7 +60,8 @@ def model_metadata(predictor: Predictor, name: str) -> dict[str, Any]:
     if predictor.classes:
         outputs.append({"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, predictor.width]})
     versions = [predictor.version] if predictor.version is not None else []
-    return {"name": name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
+    platform = f"{PLATFORM}_{predictor.scorer.name}"  # as the protocol has it: who runs it, and in which form
+    return {"name": name, "versions": versions, "platform": platform, "inputs": inputs, "outputs": outputs}
 
 
 def label_datatype(predictor: Predictor) -> str:

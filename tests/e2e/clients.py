@@ -42,6 +42,13 @@ class Client:
         """Return the answer of the Open Inference Protocol."""
         return self._post(f"/v2/models/{self.model}/infer", tensors(rows), headers)
 
+    def metadata(self) -> Object:
+        """Return what the model says of itself."""
+        known = {"Host": self.host}
+        response = self._pool.request("GET", f"{self.gateway}/v2/models/{self.model}", headers=known, retries=False)
+        assert response.status == 200, (response.status, response.data[:300])
+        return dict(json.loads(response.data))
+
     def version(self, row: Row, **headers: str) -> str:
         """Return which version answers."""
         return str(self.v2([row], **headers)["model_version"])

@@ -68,6 +68,7 @@ class Emulated(Cluster):
         self._mlflow = 0
         node = Kubelet(self.api, folder / "node", self._names)
         self._controllers = [KServe(self.api, self._workload), Workloads(self.api), node]
+        self.api.put("configmaps", {"metadata": {"name": "kfp-launcher"}, "data": {"defaultPipelineRoot": ""}})
         self._announce("envoy-gateway-system", "envoy-kserve-kserve-ingress-gateway-9d04db9b", GATEWAY, self.gateway)
         self._announce("monitoring", "prometheus-operated", {"operated-prometheus": "true"}, self.prometheus)
         self.kubeconfig = folder / "kubeconfig"

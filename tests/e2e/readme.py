@@ -45,4 +45,5 @@ def commands() -> list[Command]:
 def _masked(line: str) -> str:
     if line.startswith("{"):
         return line  # an answer of the model
-    return re.sub(r"\d+", "0", re.sub(r"http://heart[\w.-]+", "http://heart", line.strip()))
+    line = line.strip().removesuffix(" (no change)")  # what kubectl adds when it was said before
+    return re.sub(r"\d+", "0", re.sub(r"http://heart[\w.-]+", "http://heart", line))

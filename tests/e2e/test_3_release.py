@@ -74,6 +74,7 @@ def test_the_endpoint_answers_as_at_training_in_every_protocol(cluster, models, 
     outputs = {output["name"]: output["data"] for output in second["outputs"]}
     assert outputs["prediction"] == wanted
     assert second["model_version"] == version
+    assert client.metadata()["platform"] == "headrace_table"
 
 
 def test_the_endpoint_answers_over_grpc(models, client):

@@ -50,6 +50,15 @@ def test_nothing_is_left_when_nothing_was_to_be_kept(cluster):
     assert json.loads(cluster.helm("list", "--filter=^headrace$", "--output=json")) == []
 
 
+def test_what_kfp_owns_stays(cluster):
+    cluster.need("pipelines")
+
+    found = json.loads(cluster.kubectl("get", "configmap", "kfp-launcher", "--output=json"))
+
+    assert "headrace" not in str(found["metadata"].get("labels"))
+    assert "defaultPipelineRoot" in found["data"]
+
+
 def until_gone(cluster, kinds: str, more: str = "") -> None:
     """Return when nothing of ours is left; owned objects and volumes go a moment after their owners."""
     deadline = time.monotonic() + 180

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serving.bundle import Bundle
+
 DATATYPES = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
 DATATYPES += ["BYTES"]
 TEXT = {"type": "string"}
@@ -78,6 +80,16 @@ def test_metadata_has_the_protocol_s_shape(server: Any) -> None:
     jsonschema.validate(httpx.get(f"{server.url}/v2").json(), SERVER)
     jsonschema.validate(httpx.get(f"{server.url}/v2/models/m").json(), MODEL)
     jsonschema.validate(httpx.get(f"{server.url}/v2/models/m/versions/3").json(), MODEL)
+
+
+def test_the_platform_of_a_model_tells_what_evaluates_it(run_server: Any, mixed: Bundle) -> None:
+    asked = {}
+    for evaluator in ("table", "onnx"):
+        with run_server(mixed.folder, "--evaluator", evaluator) as running:
+            asked[evaluator] = httpx.get(f"{running.url}/v2/models/m").json()["platform"]
+            running.stop()
+
+    assert asked == {"table": "headrace_table", "onnx": "headrace_onnx"}
 
 
 @pytest.fixture(scope="module")
