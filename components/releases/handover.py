@@ -63,7 +63,7 @@ def hand_over(
     predictor = wanted["spec"]["predictor"]
     until_ready(kube, lease, model, deployment(model, predictor), predictor["annotations"][VERSION], timeout)
     if leaving:
-        until_quiet(kube, lease, leaving | deployments(wanted), leaving, timeout)
+        until_quiet(kube, lease, leaving | deployments(wanted), leaving, timeout, settle=False)
     for name in sorted(leaving):
         until_gone(kube, lease, name, timeout)
     tidy(kube, model)
@@ -136,11 +136,14 @@ def routes_of(kube: Kube, services: set[str]) -> list[Object]:
     return [route for route in found if services & set(_shares(route))]
 
 
-def until_quiet(kube: Kube, lease: Lease, services: set[str], leaving: set[str], timeout: float) -> None:
+def until_quiet(
+    kube: Kube, lease: Lease, services: set[str], leaving: set[str], timeout: float, *, settle: bool = True
+) -> None:
     """Return when no HTTPRoute gives `leaving` a share, and all gateways have accepted the routes as they are.
 
     Args:
         services: Whose routes are looked at.
+        settle: Whether a share was just moved: a gateway accepts before the last of its proxies has heard of it.
 
     Raises:
         NotReady: They have not within `timeout` seconds.
@@ -150,8 +153,9 @@ def until_quiet(kube: Kube, lease: Lease, services: set[str], leaving: set[str],
         lease.renew()
         pending = [reason for route in routes_of(kube, services) for reason in _pending(route, leaving)]
         if not pending:
-            time.sleep(kube.pace.settle)  # accepted by the controller; its proxies hear of it a moment later
+            time.sleep(kube.pace.settle if settle else 0)
             return
+        settle = True
         if time.monotonic() > deadline:
             raise NotReady(f"traffic did not move within {timeout:.0f} s: {'; '.join(pending)}")
         time.sleep(kube.pace.poll)
@@ -183,10 +187,11 @@ def _empty(
     services = deployments(live) | deployments(wanted)
     _end_trial(kube, lease, model, services, leaving - {champion}, champion, timeout)
     entries = [_silent(entry) if _named(model, entry) in leaving else entry for entry in live["spec"].get("canary", [])]
-    if entries != live["spec"].get("canary", []):
+    moved = entries != live["spec"].get("canary", [])
+    if moved:
         lease.renew(now=True)
         kube.apply({**stable, "spec": {**stable["spec"], "canary": entries}})
-    until_quiet(kube, lease, services, leaving - {champion}, timeout)
+    until_quiet(kube, lease, services, leaving - {champion}, timeout, settle=moved)
     if champion in leaving and has_routes(kube, model):
         entry = canary_entry(wanted["spec"]["predictor"], 100, live["spec"]["predictor"])
         lease.renew(now=True)
