@@ -52,19 +52,38 @@ def split_rows(
         target: Class positions, or the values of a regression.
     """
     strata = _bins(target) if regression else target.astype(np.int64)
-    groups, group_of, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    groups, group_of = np.unique(keys, return_inverse=True)
     grouped = not (len(groups) < FEW_GROUPS and len(keys) >= 10 * len(groups))
     if not grouped:
-        groups, group_of, sizes = _rows_as_groups(keys)
+        groups, group_of = _rows_as_groups(keys)
     stratum = _rarest_stratum(group_of, strata, len(groups))
+    own, large = _own_rows(group_of, strata, stratum)
     order = _mixed(groups ^ _mixed(np.full(len(groups), seed, dtype=np.uint64) * _PRIME))
     places = np.empty(len(groups), dtype=np.int8)
     for one in np.unique(stratum):
         members = np.flatnonzero(stratum == one)
-        large = sizes[members] > LARGE_SHARE * sizes[members].sum()
-        members = members[np.lexsort((order[members], ~large))]
-        places[members] = _cut(sizes[members])
+        members = members[np.lexsort((order[members], ~large[members]))]
+        places[members] = _cut(own[members])
     return places[group_of], grouped
+
+
+def _own_rows(
+    group_of: NDArray[Any], strata: NDArray[np.int64], stratum: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return how many rows of its own stratum each group has, and whether it is large for any stratum it has rows of.
+
+    A stratum is cut by its own rows only: a thousand equal rows of which one is of a rare class count as one of its
+    rows, or they would fill the rare class's share of train and leave the rest of it to the other splits.
+    """
+    _, positions, totals = np.unique(strata, return_inverse=True, return_counts=True)
+    pairs, counts = np.unique(group_of * len(totals) + positions, return_counts=True)
+    pair_group, pair_stratum = np.divmod(pairs, len(totals))
+    own = np.zeros(len(stratum), dtype=np.intp)
+    mine = np.unique(strata)[pair_stratum] == stratum[pair_group]
+    own[pair_group[mine]] = counts[mine]
+    large = np.zeros(len(stratum), dtype=np.bool_)
+    large[pair_group[counts > LARGE_SHARE * totals[pair_stratum]]] = True
+    return own, large
 
 
 def _value_keys(array: pa.Array, exact: bool) -> NDArray[np.uint64]:
@@ -112,9 +131,9 @@ def _bins(target: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.searchsorted(edges, target, side="right").astype(np.int64)
 
 
-def _rows_as_groups(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp]]:
+def _rows_as_groups(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
     numbers = np.arange(len(keys))
-    return _mixed(keys + numbers.astype(np.uint64) * _PRIME), numbers, np.ones(len(keys), dtype=np.intp)
+    return _mixed(keys + numbers.astype(np.uint64) * _PRIME), numbers
 
 
 def _rarest_stratum(group_of: NDArray[Any], strata: NDArray[np.int64], number: int) -> NDArray[np.int64]:

@@ -31,6 +31,35 @@ def test_cuts_at_sixty_and_eighty_percent_of_each_class() -> None:
         assert shares(places[target == label]) == [0.6, 0.2, 0.2]
 
 
+def test_many_equal_rows_with_one_of_a_rare_class_do_not_take_the_place_of_the_others() -> None:
+    """1,501 equal rows of which one is a yes, and 1,500 rows with 100: the rare class is cut by its own rows."""
+    equal = np.repeat(keys(1), 1501)
+    rows = np.concatenate([equal, keys(1500)])
+    target = np.concatenate([[1], np.zeros(1500, int), np.repeat([1, 0], [100, 1400])])
+
+    places, grouped = split_rows(rows, target, regression=False, seed=1)
+
+    assert grouped
+    assert [int((places[target == 1] == place).sum()) for place in range(3)] == [61, 20, 20]
+    assert (places[:1501] == 0).all()
+    assert shares(places[1501:][target[1501:] == 0]) == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repeated_rows_of_both_classes_leave_every_class_its_share(seed: int) -> None:
+    """As in real tables with few distinct values: a third of the rows repeats others, sometimes of the other class."""
+    random = np.random.default_rng(seed)
+    distinct = keys(7_000)
+    rows = np.concatenate([distinct, random.choice(distinct[:400], 4_000)])
+    target = (random.random(11_000) < 0.023).astype(int)
+
+    places, _ = split_rows(rows, target, regression=False, seed=seed)
+
+    rare = [float((places[target == 1] == place).mean()) for place in range(3)]
+    assert rare == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+    assert shares(places) == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+
+
 def test_stratifies_a_regression_by_tenths_of_the_target() -> None:
     target = RANDOM.normal(size=2000)
 
