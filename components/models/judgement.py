@@ -56,10 +56,24 @@ class Rival:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """The constant answer on the same test rows: the classes' shares in the training rows, or their mean.
+
+    Attributes:
+        value: What it reaches in the metric of the gate.
+        gain: How much better the winner is; negative is worse.
+    """
+
+    value: float
+    gain: Interval
+
+
+@dataclass(frozen=True)
 class Result:
     """The winner on the test split."""
 
     rows: int
+    floor: Floor
     figures: Mapping[str, Interval]
     slices: Sequence[Slice]
     latency_ms: Mapping[str, float]
@@ -72,6 +86,7 @@ class Result:
             "rows": self.rows,
             "figures": {name: asdict(interval) for name, interval in self.figures.items()},
             "slices": [asdict(part) for part in self.slices],
+            "constant": asdict(self.floor),
         }
 
 
@@ -86,12 +101,28 @@ def judge(bundle: Bundle, dataset: Dataset, metric: str, seed: int) -> Result:
         latency["table"] = score.latency_ms(score.table(folded.read_bytes()), X[0])
     return Result(
         rows=len(X),
+        floor=_floor(bundle, dataset, metric, y, scores, seed),
         figures=bootstrap.intervals(bundle.schema.target, y, scores, seed=seed, resamples=RESAMPLES),
         slices=slices.measure(bundle.schema, X, y, scores, metric),
         latency_ms=latency,
         truth=y,
         scores=scores,
     )
+
+
+def _floor(
+    bundle: Bundle, dataset: Dataset, metric: str, truth: NDArray[Any], scores: NDArray[np.float64], seed: int
+) -> Floor:
+    target = bundle.schema.target
+    _, y = dataset.load("train")
+    if target.task == "regression":
+        answer = np.array([float(np.mean(np.asarray(y, dtype=np.float64)))])
+    else:
+        answer = np.bincount(np.asarray(y, dtype=np.int64), minlength=len(target.classes)) / len(y)
+    constant = np.tile(answer, (len(truth), 1))
+    value = metrics.compute(target, truth, constant)[metric]
+    gain = bootstrap.difference(target, metric, truth, scores, constant, seed=seed, resamples=RESAMPLES)
+    return Floor(value, gain)
 
 
 def compare(champion: Bundle, dataset: Dataset, result: Result, metric: str, seed: int) -> Rival | str:
@@ -119,12 +150,24 @@ def checks(
         rival: The champion, why it could not be compared, or None when there is none.
         parity: The proof of the served ONNX graph, from metrics.json.
     """
-    found = [_threshold(name, bound, result.figures, at_least=True) for name, bound in gate.at_least.items()]
+    found = [_above_floor(metric, result)]
+    found += [_threshold(name, bound, result.figures, at_least=True) for name, bound in gate.at_least.items()]
     found += [_threshold(name, bound, result.figures, at_least=False) for name, bound in gate.at_most.items()]
     found += [_against(rival, metric, gate.tolerance), _proof(parity), _latency(gate, result.latency_ms)]
     if gate.slice_drop is not None:
         found.append(_slices(gate.slice_drop, metric, result.slices))
     return found
+
+
+def _above_floor(metric: str, result: Result) -> Check:
+    """The least that is asked of any model, the first one too: to know more than a constant answer does."""
+    found, gain = result.figures[metric], result.floor.gain
+    sentence = (
+        f"{word(metric)} on the test rows is {number(found.value)} ({number(found.low)} to {number(found.high)}); a "
+        f"constant answer reaches {number(result.floor.value)}, the difference is at least {signed(gain.low)} and must "
+        "be above 0"
+    )
+    return Check(bool(gain.low > 0), sentence)
 
 
 def _threshold(name: str, bound: float, figures: Mapping[str, Interval], *, at_least: bool) -> Check:

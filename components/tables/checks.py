@@ -14,6 +14,7 @@ from components.use_cases import UseCase
 from serving.schema import Column
 
 LEAST_CLASS_SHARE = 0.01
+FEW_ROWS = 5
 MOST_DUPLICATES = 0.1
 MOST_DUPLICATES_INFERRED = 0.5
 """A table nobody described may repeat rows for good reasons; half of it being copies is an accident."""
@@ -202,8 +203,8 @@ def _balance(dataset: Dataset, target: Values, declared: bool) -> Iterator[Check
         "collect more rows of that class",
     )
     for split in SPLITS:
-        held = set(value_counts(column([dataset.folder / f"{split}.parquet"], name)).counts)
-        lacking = [label for label in dataset.schema.target.classes if label not in held]
+        counted = value_counts(column([dataset.folder / f"{split}.parquet"], name))
+        lacking = [label for label in dataset.schema.target.classes if label not in counted.counts]
         yield Check(
             name,
             f"classes in {split}",
@@ -212,6 +213,26 @@ def _balance(dataset: Dataset, target: Values, declared: bool) -> Iterator[Check
             not lacking,
             "collect more rows of that class, or leave it out",
         )
+        if not lacking:
+            yield _shares_kept(name, split, counted, target)
+
+
+def _shares_kept(name: str, split: str, part: Values, whole: Values) -> Check:
+    """The class whose share of a part is farthest below its share of all rows still has half of it there.
+
+    Small numbers may miss that by chance: a class counts once half of what it should have is five rows.
+    """
+    ratios = {}
+    for label, count in whole.counts.items():
+        wanted = count / whole.rows * part.rows
+        if wanted / 2 >= FEW_ROWS:
+            ratios[label] = part.counts[label] / wanted
+    worst = min(ratios, key=lambda label: ratios[label], default=None)
+    found = "too few rows to tell" if worst is None else f"{shown(worst)}: {ratios[worst]:.2f} of its share of all rows"
+    remedy = "rows repeat so often that no split is fair: remove repeated rows, or collect more of that class"
+    return Check(
+        name, f"class shares in {split}", found, "at least 0.50", worst is None or ratios[worst] >= 0.5, remedy
+    )
 
 
 def _column_compared(dataset: Dataset, facts: Facts, previous: Dataset, before: Column, now: Column) -> Iterator[Check]:

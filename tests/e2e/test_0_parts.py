@@ -17,6 +17,7 @@ import reach
 import record as records
 from forwards import Forward
 from provider import HERE
+from real import Real
 
 FRAIL = """
 import http.server, os, sys
@@ -150,3 +151,11 @@ def test_a_record_has_versions_steps_seconds_and_requests(tmp_path) -> None:
     assert "1 failed, 1 skipped in 12 s; 1234 requests sent, 1 lost" in text
     assert again != path
     assert "1234     1" in records.table(kept.steps)[1]
+
+
+@pytest.mark.parametrize(("capabilities", "asked"), [((), False), (("pipelines",), True)])
+def test_a_cluster_without_kfp_gets_a_chart_that_does_not_ask_for_it(capabilities, asked) -> None:
+    explorer = Real.__new__(Real)  # what it found is given here, so no cluster is asked
+    explorer.capabilities, explorer.known = frozenset(capabilities), ""
+
+    assert ("--set=requirements.pipelines=false" not in explorer.chart_values) == asked

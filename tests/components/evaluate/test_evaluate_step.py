@@ -141,6 +141,29 @@ def test_a_candidate_below_a_threshold_is_refused(
     assert bundles.load(tmp_path / "winner").json(bundles.METRICS)["verdict"]["accepted"] is False
 
 
+def test_a_first_model_that_knows_no_more_than_a_constant_answer_is_refused(
+    heart: Dataset, weak: Bundle, gate: None, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    verdict = judged(heart, tmp_path, weak.folder)
+
+    figures = bundles.load(tmp_path / "winner").json(bundles.METRICS)["test"]
+    assert not verdict.accepted
+    (reason,) = verdict.reasons
+    assert "a constant answer reaches 0.500, the difference is at least −0." in reason
+    assert figures["constant"]["value"] == 0.5
+    assert figures["constant"]["gain"]["low"] < 0
+
+
+def test_the_headline_figure_and_the_constant_answer_are_always_told(
+    heart: Dataset, trained: Trained, gate: None, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    verdict = judged(heart, tmp_path, trained[0].folder)
+
+    assert verdict.accepted
+    assert verdict.reasons[0].startswith("ROC AUC on the test rows is 0.")
+    assert "a constant answer reaches 0.500" in verdict.reasons[0]
+
+
 def test_a_candidate_worse_than_the_champion_is_refused(
     heart: Dataset, trained: Trained, weak: Bundle, gate: None, settings: Settings, tmp_path: Path
 ) -> None:
@@ -150,8 +173,8 @@ def test_a_candidate_worse_than_the_champion_is_refused(
     verdict = judged(heart, tmp_path, weak.folder)
 
     assert not verdict.accepted
-    assert len(verdict.reasons) == 1
-    assert verdict.reasons[0].startswith(f"Against the champion (version {version.number}) ROC AUC changes by −0.")
+    assert len(verdict.reasons) == 2, "the constant answer is better, and so is the champion"
+    assert verdict.reasons[1].startswith(f"Against the champion (version {version.number}) ROC AUC changes by −0.")
 
 
 def test_the_champion_s_equal_is_accepted(heart: Dataset, trained: Trained, settings: Settings, tmp_path: Path) -> None:
