@@ -48,13 +48,15 @@ def helm() -> Helm:
 def render(helm: Helm) -> Render:
     """Return the objects of the chart under a scenario of ci/ and further --set values, `without` one group of APIs."""
 
-    def objects(scenario: str = "default", *values: str, without: str = "-") -> list[dict[str, Any]]:
+    def objects(
+        scenario: str = "default", *values: str, without: str = "-", namespace: str = "kubeflow"
+    ) -> list[dict[str, Any]]:
         arguments = [
             "template",
             "headrace",
             CHART,
             "--namespace",
-            "kubeflow",
+            namespace,
             "--values",
             CHART / f"ci/{scenario}.yaml",
         ]
