@@ -87,12 +87,16 @@ def read_outputs(names: Sequence[Wanted], predictor: Predictor) -> Sequence[Want
     """Return the outputs to give: those asked for, else only the prediction.
 
     Raises:
-        Refused: The model has no output of that name.
+        Refused: The model has no output of that name, or one is named twice: the answer would have no bound.
     """
     known = [PREDICTION, PROBABILITIES] if predictor.classes else [PREDICTION]
+    seen: set[str] = set()
     for position, wanted in enumerate(names):
         if wanted.name not in known:
             raise invalid(f"outputs[{position}].name: expected {' or '.join(known)}, got {wanted.name[:80]!r}")
+        if wanted.name in seen:
+            raise invalid(f"outputs[{position}].name: {wanted.name!r} is named twice; ask for each output once")
+        seen.add(wanted.name)
     return names or [Wanted(PREDICTION)]
 
 

@@ -231,6 +231,7 @@ static int read_output(fast_object *self, proto_cursor in, infer_request *reques
     if (tag != TAG(1, PROTO_BYTES) || !proto_read_bytes(&in, &name) || in.at != in.end) return 0;
     int wanted = is(name, "prediction") ? INFER_PREDICTION : INFER_PROBABILITIES;
     if (wanted == INFER_PROBABILITIES && (!is(name, "probabilities") || !self->n_labels)) return 0;
+    if (request->n_outputs && request->outputs[0] == wanted) return 0; /* named twice: refused where there are words */
     request->outputs[request->n_outputs++] = wanted;
     return 1;
 }

@@ -74,6 +74,10 @@ def test_a_v1_error_names_the_field(server: Any, body: Any, message: str) -> Non
         ({"inputs": [{"name": "age", "datatype": "UINT8", "shape": [1], "data": [-1]}]}, "inputs[0].data[0]: expected"),
         ({"inputs": _tensors(), "outputs": [{"name": "x"}]}, "outputs[0].name: expected prediction or probabilities"),
         ({"inputs": _tensors(), "outputs": [{}]}, "outputs[0]: expected an object with a name"),
+        (
+            {"inputs": _tensors(), "outputs": [{"name": "probabilities"}] * 9_000},
+            "outputs[1].name: 'probabilities' is named twice; ask for each output once",
+        ),
         ({"inputs": _tensors(), "parameters": {"a": {}}}, "parameters.a: expected text, a number, true or false"),
         ({"inputs": _tensors(), "parameters": {"binary_data_output": 1}}, "parameters.binary_data_output: expected tr"),
         ({"inputs": _tensors(), "id": 5}, "id: expected text"),

@@ -249,6 +249,22 @@ def test_both_transports_give_the_same_answers(
     assert refused.value.details() == "the message is not a ModelInferRequest of the Open Inference Protocol"
 
 
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+@pytest.mark.parametrize("times", [2, 4_000])
+def test_an_output_is_named_once(run_server: Callable[..., Any], mixed: Bundle, transport: str, times: int) -> None:
+    message = oip.ModelInferRequest.FromString(make_message())
+    for _ in range(times):
+        message.outputs.add(name="prediction")
+
+    with run_server(mixed.folder, "--grpc_transport", transport) as running, connected(running) as method:
+        with pytest.raises(grpc.RpcError) as refused:
+            method("ModelInfer")(message.SerializeToString(), timeout=20)
+        running.stop()
+
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "'prediction' is named twice" in refused.value.details()
+
+
 def test_ordinary_calls_load_neither_grpcio_nor_protobuf(run_server: Callable[..., Any], mixed: Bundle) -> None:
     with run_server(mixed.folder) as running, connected(running) as method:
         method("ModelInfer")(make_message(), timeout=20)
