@@ -15,7 +15,6 @@ Dying between any two of these leaves everything that is named alive.
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from typing import Any
 from components.releases import routes
 from components.releases.kube import AUTOSCALER, DEPLOYMENT, ROUTE, SERVICE, Kube, Unserved
 from components.releases.lease import Lease
-from components.releases.plans import DIGEST, TRIAL, VERSION, canary_entry, canary_name, deployment
+from components.releases.plans import DIGEST, TRIAL, VERSION, canary_entry, deployment
 from components.releases.wait import NotReady, until_gone, until_ready
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ def fit(wanted: Object, live: Object, *, splits: bool) -> Object:
     if bundle(before) == bundle(after) or not splits:
         name = before.get("name", "")
     elif before.get("name") and not after.get("name"):
-        name = canary_name(after["annotations"][VERSION].removeprefix("v"))
+        name = after["annotations"][VERSION]
     else:
         return wanted
     predictor = {key: value for key, value in after.items() if key != "name"}
@@ -186,13 +185,14 @@ def _empty(
     champion = deployment(model, live["spec"]["predictor"])
     services = deployments(live) | deployments(wanted)
     _end_trial(kube, lease, model, services, leaving - {champion}, champion, timeout)
-    entries = [_silent(entry) if _named(model, entry) in leaving else entry for entry in live["spec"].get("canary", [])]
-    moved = entries != live["spec"].get("canary", [])
+    before = live["spec"].get("canary", [])
+    entries = [{**entry, "trafficPercent": 0} if _named(model, entry) in leaving else entry for entry in before]
+    moved = entries != before
     if moved:
         lease.renew(now=True)
         kube.apply({**stable, "spec": {**stable["spec"], "canary": entries}})
     until_quiet(kube, lease, services, leaving - {champion}, timeout, settle=moved)
-    if champion in leaving and has_routes(kube, model):
+    if champion in leaving:  # it keeps its name where nothing has shares
         entry = canary_entry(wanted["spec"]["predictor"], 100, live["spec"]["predictor"])
         lease.renew(now=True)
         kube.apply({**stable, "spec": {**stable["spec"], "canary": [entry]}})
@@ -227,10 +227,6 @@ def _is_alive(kube: Kube, live: Object) -> bool:
 
 def _named(model: str, entry: Object) -> str:
     return deployment(model, entry["predictor"])
-
-
-def _silent(entry: Object) -> Object:
-    return {**copy.deepcopy(entry), "trafficPercent": 0}
 
 
 def _shares(route: Object) -> dict[str, int]:

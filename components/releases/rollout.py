@@ -180,6 +180,7 @@ class Rollout:
         except (Rejected, NotReady) as error:
             self._go_back(before, str(error))
             return self._outcome(False, (str(error),))
+        tidy(self._kube, self._target.model)  # whoever handed over may have died before
         return self._done()
 
     def _done(self) -> Release:
@@ -187,7 +188,6 @@ class Rollout:
             self._kube.apply(item)
         if AUTOSCALER.kind not in {item["kind"] for item in self._target.extras}:
             self._kube.delete(AUTOSCALER, self._target.model)  # of the environment that served before
-        tidy(self._kube, self._target.model)
         checked = f"{len(self._golden['requests'])} golden requests answered as at training"
         self._record = record.end(self._kube, self._record, record.RELEASED, checked, self._target.service)
         return self._outcome(True, (checked,))
