@@ -10,12 +10,12 @@ was seen of it on a real cluster.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any, Protocol
 
 from apiserver import ApiServer, Object
 from envoygateway import EnvoyGateway
+from loop import Loop
 
 OWNER, COMPONENT = "serving.kserve.io/inferenceservice", "component"
 CLASS = "serving.kserve.io/autoscalerClass"
@@ -51,26 +51,20 @@ class KServe:
         """
         self._api, self._workload, self._lag = api, workload, lag
         self._running: set[str] = set()
-        self._closed = False
         self.gateway = EnvoyGateway(api, workload, lag / 2)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._loop = Loop(api, self._look, 0.05)
 
     def close(self) -> None:
         """Stop reconciling and end all pods."""
-        self._closed = True
-        self._thread.join(10)
+        self._loop.close()
         self.gateway.close()
         for name in self._running:
             self._workload.stop(name)
 
-    def _run(self) -> None:
-        while not self._closed:
-            for service in self._api.list("inferenceservices"):
-                self._reconcile(service)
-            self._end_pods()
-            with self._api.changed:
-                self._api.changed.wait(0.05)
+    def _look(self) -> None:
+        for service in self._api.list("inferenceservices"):
+            self._reconcile(service)
+        self._end_pods()
 
     def _reconcile(self, service: Object) -> None:
         name, stable, entries = service["metadata"]["name"], service["spec"]["predictor"], _entries(service)

@@ -6,11 +6,11 @@ not exist is noticed at once: its share of the traffic fails, as Envoy Gateway a
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from apiserver import ApiServer, Object
+from loop import Loop
 
 if TYPE_CHECKING:
     from controller import Workload
@@ -30,26 +30,20 @@ class EnvoyGateway:
         """Start."""
         self._api, self._workload, self.lag = api, workload, lag
         self._told: dict[str, tuple[int, frozenset[str]]] = {}
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._loop = Loop(api, self._look, 0.05)
 
     def close(self) -> None:
         """Stop following."""
-        self._closed = True
-        self._thread.join(10)
+        self._loop.close()
 
-    def _run(self) -> None:
-        while not self._closed:
-            found = {route["metadata"]["name"]: route for route in self._api.list("httproutes")}
-            for name in set(self._told) - set(found):
-                del self._told[name]
-                if name.endswith(TRIAL):
-                    self._workload.overlay(name.removesuffix(TRIAL), None, frozenset())
-            for route in found.values():
-                self._follow(route)
-            with self._api.changed:
-                self._api.changed.wait(0.05)
+    def _look(self) -> None:
+        found = {route["metadata"]["name"]: route for route in self._api.list("httproutes")}
+        for name in set(self._told) - set(found):
+            del self._told[name]
+            if name.endswith(TRIAL):
+                self._workload.overlay(name.removesuffix(TRIAL), None, frozenset())
+        for route in found.values():
+            self._follow(route)
 
     def _follow(self, route: Object) -> None:
         name, generation = route["metadata"]["name"], route["metadata"]["generation"]

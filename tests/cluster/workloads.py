@@ -7,11 +7,11 @@ whose image lacks the driver of its database URL never becomes ready: `missing_d
 from __future__ import annotations
 
 import re
-import threading
 from pathlib import Path
 
 from apiserver import ApiServer
 from controller import OWNER
+from loop import Loop
 from resources import Object
 from sqlalchemy import make_url
 
@@ -24,28 +24,22 @@ class Workloads:
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._loop = Loop(api, self._look, 0.2)
 
     def close(self) -> None:
         """Stop reconciling."""
-        self._closed = True
-        self._thread.join(10)
+        self._loop.close()
 
-    def _run(self) -> None:
-        while not self._closed:
-            for item in self._api.list("deployments"):
-                if OWNER not in (item["metadata"].get("labels") or {}):
-                    self._api.set_status("deployments", item["metadata"]["name"], _state(item))
-            for item in self._api.list("statefulsets"):
-                self._claim(item)
-                revision = f"{item['metadata']['name']}-{item['metadata']['generation']}"
-                revisions = {"currentRevision": revision, "updateRevision": revision}
-                counted = {"currentReplicas": item["spec"].get("replicas", 1)}
-                self._api.set_status("statefulsets", item["metadata"]["name"], _status(item) | revisions | counted)
-            with self._api.changed:
-                self._api.changed.wait(0.2)
+    def _look(self) -> None:
+        for item in self._api.list("deployments"):
+            if OWNER not in (item["metadata"].get("labels") or {}):
+                self._api.set_status("deployments", item["metadata"]["name"], _state(item))
+        for item in self._api.list("statefulsets"):
+            self._claim(item)
+            revision = f"{item['metadata']['name']}-{item['metadata']['generation']}"
+            revisions = {"currentRevision": revision, "updateRevision": revision}
+            counted = {"currentReplicas": item["spec"].get("replicas", 1)}
+            self._api.set_status("statefulsets", item["metadata"]["name"], _status(item) | revisions | counted)
 
     def _claim(self, item: Object) -> None:
         """Make the volume claims of a StatefulSet; they go with it when its policy says so."""
