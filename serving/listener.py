@@ -1,8 +1,8 @@
 """The listening socket, opened so that pods restart fast and closed so that no accepted connection is lost.
 
 Closing a listening socket resets connections the kernel has completed but the process has not accepted yet. So before
-closing, a one-instruction packet filter drops new handshakes (their clients retry and are refused), and what is already
-in the queue is accepted and answered.
+closing, a packet filter drops what begins a handshake (its client tries again and is refused), a handshake in progress
+may end, and what is in the queue is accepted and answered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import socket
 import struct
 
 SO_ATTACH_FILTER = 26
-BPF_RETURN = 0x06
+LOAD_BYTE, JUMP_IF_SET, RETURN = 0x30, 0x45, 0x06  # BPF_LD|B|ABS, BPF_JMP|JSET|K, BPF_RET|K of linux/bpf_common.h
+FLAGS, SYN, WHOLE = 13, 0x02, 0xFFFFFFFF  # the octet of a TCP header that holds its flags; a packet of any length
 SETTLE_SECONDS = 0.1
 
 
@@ -47,7 +48,12 @@ async def close_listener(listener: socket.socket, server: asyncio.Server) -> Non
 
 
 def _refuse_handshakes(listener: socket.socket) -> None:
-    """Attach the filter `return 0` (see Linux's socket filter documentation): every packet is dropped."""
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    """Drop segments that carry SYN, and no others.
+
+    Without its last acknowledgement, a handshake in progress looks complete to the client and is reset when the socket
+    closes. A filter of a TCP socket sees a segment from its TCP header on (Linux's socket filter documentation).
+    """
+    instructions = [(LOAD_BYTE, 0, 0, FLAGS), (JUMP_IF_SET, 0, 1, SYN), (RETURN, 0, 0, 0), (RETURN, 0, 0, WHOLE)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in instructions))
+    program = struct.pack("HP", len(instructions), ctypes.addressof(code))
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

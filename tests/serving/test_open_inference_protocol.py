@@ -115,7 +115,7 @@ def test_every_answer_has_the_protocol_s_shape(server: Any, client: httpx.Client
             for name, (kind, values) in VALUES.items()
         ]
     }
-    names = data.draw(st.lists(st.sampled_from(["prediction", "probabilities"]), max_size=2))
+    names = data.draw(st.lists(st.sampled_from(["prediction", "probabilities"]), max_size=2, unique=True))
     if data.draw(st.booleans()):
         document["outputs"] = [{"name": name} for name in names]
     if data.draw(st.booleans()):
