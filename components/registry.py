@@ -7,9 +7,11 @@ and the next `publish` of the model registers that one first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from components import lease, tracking
 from components.store import Address, Store
 from serving import bundle as bundles
 from serving.bundle import Bundle
+from serving.schema import schema_to_json
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -28,12 +31,17 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version and where its bundle is."""
+    """A registered version and where its bundle is.
+
+    Attributes:
+        new: Whether it was registered for this run; an equal model keeps the version it has.
+    """
 
     model: str
     number: str
     uri: str
     digest: str
+    new: bool = True
 
 
 class RegistryError(Exception):
@@ -41,8 +49,8 @@ class RegistryError(Exception):
 
 
 def publish(settings: Settings, winner: Bundle, run: str) -> Version:
-    """Publish a bundle under the next version number and register it; calling it again with the same run returns the
-    same version.
+    """Publish a bundle under the next version number and register it; calling it again with the same run, or with the
+    same model of the same data, returns the version that there is.
 
     Args:
         run: The pipeline's run id, recorded in the bundle and in MLflow.
@@ -51,10 +59,25 @@ def publish(settings: Settings, winner: Bundle, run: str) -> Version:
     store.ensure_bucket(settings.models_bucket)
     with lease.held(store, Address(settings.models_bucket, f"{winner.model}/publishing.json")):
         _register_orphans(settings, store, winner.model)
-        for registered in tracking.versions(settings, winner.model):
-            if registered.run == run:
-                return Version(winner.model, str(registered.number), registered.uri, registered.digest)
+        published = _published(settings, store, winner.model)
+        same = identity(winner)
+        for registered in reversed(tracking.versions(settings, winner.model)):
+            equal = registered.tags.get(tracking.MODEL_TAG) == same and registered.number in published
+            if registered.run == run or equal:
+                new = registered.run == run
+                return Version(winner.model, str(registered.number), registered.uri, registered.digest, new)
         return _publish_next(settings, store, winner, run)
+
+
+def identity(bundle: Bundle) -> str:
+    """Return what two bundles share that answer every request alike and come from the same data: a hex SHA-256."""
+    parts = (
+        bundle.candidate,
+        bundle.provenance.get("dataset"),
+        bundle.files[bundles.MODEL].sha256,
+        schema_to_json(bundle.schema),
+    )
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def fetch(settings: Settings, model: str, version: str, folder: Path) -> Bundle:
@@ -92,7 +115,7 @@ def _publish_next(settings: Settings, store: Store, winner: Bundle, run: str) ->
         number = _next_number(settings, store, winner.model)
         _remove(store, _address(settings, winner.model, number))  # leftovers of a run that died while uploading
         sealed = _upload(settings, store, winner, run, number)
-        given = _register(settings, sealed, number)
+        given = _register(settings, sealed, number, winner.json(bundles.METRICS))
         if given == number:
             return Version(winner.model, str(number), str(_address(settings, winner.model, number)), sealed.digest)
         _give_back(settings, store, winner.model, number, given)
@@ -150,7 +173,7 @@ def _upload(settings: Settings, store: Store, winner: Bundle, run: str, number: 
         return sealed
 
 
-def _register(settings: Settings, sealed: Bundle, number: int) -> int:
+def _register(settings: Settings, sealed: Bundle, number: int, figures: Mapping[str, Any]) -> int:
     address = str(_address(settings, sealed.model, number))
     provenance: dict[str, Any] = dict(sealed.provenance)
     tags = {
@@ -159,8 +182,12 @@ def _register(settings: Settings, sealed: Bundle, number: int) -> int:
         tracking.RUN_TAG: str(provenance.get("run", "")),
         tracking.DATASET_TAG: str(provenance.get("dataset", "")),
         tracking.CANDIDATE_TAG: sealed.candidate,
+        tracking.MODEL_TAG: identity(sealed),
         "headrace.code": str(provenance.get("code", "")),
     }
+    for name, figure in figures.get("test", {}).get("figures", {}).items():
+        if figure["value"] is not None:
+            tags[f"{tracking.TEST_TAG}{name}"] = repr(figure["value"])
     return tracking.create_version(
         settings,
         sealed.model,
@@ -181,7 +208,8 @@ def _register_orphans(settings: Settings, store: Store, model: str) -> None:
         with tempfile.TemporaryDirectory(prefix="headrace-orphan-") as name:
             store.download(_address(settings, model, number), Path(name))
             orphan = bundles.load(Path(name))
-        given = _register(settings, orphan, number)
+            figures = orphan.json(bundles.METRICS)
+        given = _register(settings, orphan, number, figures)
         if given != number:
             _give_back(settings, store, model, number, given)
 

@@ -25,6 +25,12 @@ DATASET_TAG = "headrace.dataset"
 CANDIDATE_TAG = "headrace.candidate"
 DIGEST_TAG = "headrace.digest"
 URI_TAG = "headrace.uri"
+MODEL_TAG = "headrace.model"
+TEST_TAG = "headrace.test."
+"""Followed by the name of a figure of the test rows."""
+RELEASE_TAG = "headrace.release."
+"""Followed by an environment."""
+RELEASED = "released"
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -45,6 +51,24 @@ class Registered:
     run: str
     created_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """The version of the data it was trained on."""
+        return self.tags.get(DATASET_TAG, "")
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What it reached on its test rows."""
+        return {
+            name.removeprefix(TEST_TAG): float(value) for name, value in self.tags.items() if name.startswith(TEST_TAG)
+        }
+
+    @property
+    def released(self) -> bool:
+        """Whether it has been released and verified in any environment, and taken back in none."""
+        said = [value for name, value in self.tags.items() if name.startswith(RELEASE_TAG) and name.count(".") == 2]
+        return bool(said) and set(said) == {RELEASED}
 
 
 def client(settings: Settings) -> MlflowClient:

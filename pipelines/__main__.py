@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
@@ -16,6 +17,7 @@ from pipelines.lean import stub_client
 from pipelines.local.slots import cores
 
 FAILURE, USAGE = 1, 2
+EXAMPLES = {"least": "roc_auc=0.8", "most": "ece=0.1"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,6 +70,7 @@ def _run(options: argparse.Namespace, home: Path) -> int:
         overrides=options.override,
         candidates=tuple(options.candidate or ()),
         seed=options.seed,
+        bars=tuple(_bars(options)),
         resume=options.resume,
         workers=options.workers,
     )
@@ -80,6 +83,12 @@ def _run(options: argparse.Namespace, home: Path) -> int:
     for line in summary.closing(done):
         show.say(line)
     return summary.exit_code(done)
+
+
+def _bars(options: argparse.Namespace) -> Iterator[str]:
+    for sign, given in ((">=", options.at_least), ("<=", options.at_most)):
+        for text in given or ():
+            yield sign.join(text.split("=", 1))
 
 
 def _compile(options: argparse.Namespace, home: Path) -> int:
@@ -208,6 +217,9 @@ def _add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     run.add_argument("--model", metavar="NAME", help="name to register and serve under")
     run.add_argument("--override", metavar="JSON", help="replace inferred properties of columns")
     run.add_argument("--candidate", action="append", metavar="NAME", help="fit only this one; may be repeated")
+    for name, sense in (("least", "smallest"), ("most", "largest")):
+        what = f"the {sense} value accepted of a figure of the test rows, such as {EXAMPLES[name]}; may be repeated"
+        run.add_argument(f"--at-{name}", action="append", metavar="METRIC=VALUE", help=what)
     run.add_argument("--seed", type=int, metavar="N", help="seed of the split, the search and the models")
     run.add_argument("--resume", nargs="?", const="last", metavar="RUN", help="go on with a run [last]")
     run.add_argument(

@@ -126,6 +126,7 @@ def training(
     candidates: list[str] = [],  # noqa: B006 - KFP reads it, nobody writes to it
     environment: str = "production",
     strategy: str = DEFAULT,
+    bar: str = "",
     seed: int = SEED,
 ) -> None:
     """Train, judge and release.
@@ -139,6 +140,7 @@ def training(
         candidates: Which of the use case's models to fit, a list of names; empty fits all.
         environment: Where an accepted winner is released; laptop is for runs without a cluster.
         strategy: How traffic moves - default takes what the environment says.
+        bar: Figures a winner must reach beside what the use case asks for, such as roc_auc>=0.8, ece<=0.1.
         seed: Seed of the split, the search and the models.
     """
     run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -149,6 +151,7 @@ def training(
         overrides=overrides,
         model=model,
         candidates=candidates,
+        bar=bar,
         seed=seed,
     )
     data = ingested.outputs["data"]
@@ -157,7 +160,9 @@ def training(
     with dsl.ParallelFor(items=ingested.outputs["Output"], name="candidates") as one:  # all at once
         trained = train(data=data, candidate=one, seed=seed)
     bundles = dsl.Collected(trained.outputs["bundle"])
-    judged = evaluate(data=data, bundles=bundles, run=run).after(validated)  # a failed validation ends the run there
+    judged = evaluate(data=data, bundles=bundles, run=run, bar=bar).after(
+        validated
+    )  # a failed validation ends the run there
     registered = register(winner=judged.outputs["winner"], run=run, accepted=judged.outputs["Output"])
     released = deploy(
         model=registered.outputs["model"],

@@ -37,9 +37,10 @@ def deploy(model: str, version: str, environment: str, strategy: str = DEFAULT) 
         tracking.tag_version(known, model, version, _tags(environment, "rolled back", reasons))
         raise ReleaseError(f"{model} version {version} was not released to {environment}: {reasons}")
     tracking.set_champion(known, model, version)
-    tracking.tag_version(known, model, version, _tags(environment, "released", "; ".join(released.reasons)))
+    tracking.tag_version(known, model, version, _tags(environment, tracking.RELEASED, "; ".join(released.reasons)))
     return released
 
 
 def _tags(environment: str, outcome: str, reason: str) -> dict[str, str]:
-    return {f"headrace.release.{environment}": outcome, f"headrace.release.{environment}.reason": reason[:4000]}
+    name = f"{tracking.RELEASE_TAG}{environment}"
+    return {name: outcome, f"{name}.reason": reason[:4000]}

@@ -14,6 +14,7 @@ def evaluate(
     metrics: Output[Metrics],
     curves: Output[ClassificationMetrics],
     run: str,
+    bar: str = "",
 ) -> bool:
     """Pick the best candidate, judge it on rows nobody has seen, and compare it with the champion.
 
@@ -25,6 +26,7 @@ def evaluate(
         metrics: Test scores.
         curves: ROC curve and confusion matrix of a classifier.
         run: The pipeline's run id.
+        bar: Figures asked for beside the use case's own, such as roc_auc>=0.8, ece<=0.1.
 
     Returns:
         Whether the winner may be released.
@@ -35,7 +37,7 @@ def evaluate(
     from components.evaluate.step import evaluate as judge
 
     folders = [Path(bundle.path) for bundle in bundles]
-    verdict = judge(Path(data.path), folders, Path(winner.path), Path(report.path), run)
+    verdict = judge(Path(data.path), folders, Path(winner.path), Path(report.path), run, bar)
     winner.metadata["candidate"] = verdict.candidate
     report.metadata["reasons"] = "\n".join(verdict.reasons)
     report.metadata["warnings"] = "\n".join(verdict.warnings)

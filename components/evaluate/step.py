@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import dataset as datasets
 from components import registry, settings, tracking, use_cases
-from components.models import card, contest, judgement, metrics
+from components.models import bars, card, contest, judgement, metrics
 from components.models.contest import Entry
 from components.models.judgement import Check, Result, Rival
 from components.reports import evaluate_page, verdict_text
@@ -48,17 +48,25 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run: str) -> Verdict:
+def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run: str, bar: str = "") -> Verdict:
     """Write the winner's bundle and the verdict as Markdown; log both to the MLflow run of the pipeline.
 
     Args:
         bundles: One folder per candidate; a damaged or unproved one is out, and the report says why.
         winner: The best bundle with its test figures and its model card, accepted or not.
         run: The pipeline's run id.
+        bar: What is asked for beside the use case's own gate, see `components.models.bars`.
+
+    Raises:
+        InputError: The bar cannot be read, or names a figure that the task does not have.
     """
+    from dataclasses import replace
+
     current = settings.read()
     data = datasets.read(dataset)
     use_case = use_cases.load(data.use_case)
+    bars.check(bar, data.schema.target)
+    use_case = replace(use_case, gate=bars.raised(use_case.gate, bar))
     metric = metrics.chosen(use_case.gate.metric, data.schema.target)
     entries = [contest.enter(folder, data) for folder in bundles]
     best = contest.winner(entries, metric, data, [candidate.name for candidate in use_case.candidates])
@@ -90,8 +98,9 @@ def _judge(
 ) -> Verdict:
     result = judgement.judge(bundle, data, metric, data.seed)
     rival = _rival(current, data, result, metric)
+    former = _former(current, data, result, metric)
     figures = best.figures
-    checks = judgement.checks(use_case.gate, metric, result, rival, figures["parity"]["onnx"])
+    checks = judgement.checks(use_case.gate, metric, result, rival, figures["parity"]["onnx"], former)
     accepted = all(check.passed for check in checks)
     written = _write_winner(bundle, use_case, data, figures, result, rival, checks, folder)
     story = verdict_text.Story(use_case, data, metric, entries, best, result, rival, checks)
@@ -114,12 +123,39 @@ def _rival(current: Settings, data: Dataset, result: Result, metric: str) -> Riv
     version = tracking.champion(current, data.model)
     if version is None:
         return None
+    return _asked(current, data, result, metric, version)
+
+
+def _asked(current: Settings, data: Dataset, result: Result, metric: str, version: str) -> Rival | str:
+    """Return a registered version on the same rows, or why it cannot be asked."""
     with tempfile.TemporaryDirectory(prefix="headrace-champion-") as scratch:
         try:
             champion = registry.fetch(current, data.model, version, Path(scratch) / "bundle")
             return judgement.compare(champion, data, result, metric, data.seed)
-        except BundleError as error:
+        except (BundleError, FileNotFoundError) as error:
             return str(error)
+
+
+def _former(current: Settings, data: Dataset, result: Result, metric: str) -> Rival | None:
+    """Return the best version that was ever released from this very data, unless it is the champion.
+
+    A chain of champions may each lose a little within the tolerance; compared with the best of them, the losses cannot
+    add up. Versions of other data are not asked: they may have learned from rows that are test rows now.
+    """
+    champion = tracking.champion(current, data.model)
+    found = [
+        (metrics.goodness(metric, version.figures[metric]), -version.number, str(version.number))
+        for version in tracking.versions(current, data.model)
+        if version.released and version.dataset == data.version and metric in version.figures
+    ]
+    best = max(found, default=None)
+    if best is None or best[2] == champion:
+        return None
+    rival = _asked(current, data, result, metric, best[2])
+    if isinstance(rival, str):
+        logger.warning("version %s, the best so far of this data, could not be compared: %s", best[2], rival)
+        return None
+    return rival
 
 
 def _write_winner(

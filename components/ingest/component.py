@@ -14,6 +14,7 @@ def ingest(
     overrides: str,
     model: str,
     candidates: list[str],
+    bar: str,
     seed: int,
 ) -> list[str]:
     """Fetch the source, clean it, split it and store it under its hash, which is the version in its metadata.
@@ -26,6 +27,7 @@ def ingest(
         overrides: JSON object of inferred properties to replace.
         model: Name of the model; empty takes the use case's.
         candidates: Names of the models to fit; empty takes all of the use case.
+        bar: Figures that a winner must reach, checked here so that a wrong one ends the run before training.
         seed: Seed of the split.
 
     Returns:
@@ -37,5 +39,5 @@ def ingest(
     from components.ingest.step import ingest as run
 
     chosen = choose(use_case, candidates)
-    data.metadata["version"] = run(Path(data.path), use_case, source, target, overrides, model, int(seed))
+    data.metadata["version"] = run(Path(data.path), use_case, source, target, overrides, model, int(seed), bar)
     return chosen

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from components import datasets, settings, sources, use_cases
 from components.dataset import MANIFEST, SPLITS, Dataset, save
 from components.errors import InputError, full_disk_told
+from components.models import bars
 from components.tables import overrides, splitting, staging
 from components.tables.learning import Labels, labels, schema_of
 from components.tables.reading import BATCH_ROWS
@@ -51,6 +52,7 @@ def ingest(
     overrides: str = "{}",
     model: str = "",
     seed: int = 42,
+    bar: str = "",
 ) -> str:
     """Write the data set of a use case into a folder, publish it, and return its version.
 
@@ -60,6 +62,7 @@ def ingest(
         target: The column to predict (csv only).
         overrides: JSON object, see `components.tables.overrides` (csv only).
         model: The name to publish under; empty means the use case's, for csv the name of the file.
+        bar: What a winner must reach, see `components.models.bars`; wrong ones end the run here.
 
     Raises:
         InputError: The source or the settings cannot be used; the message says what to change.
@@ -67,6 +70,7 @@ def ingest(
     """
     case = use_cases.load(use_case)
     chosen = _chosen(case, source, target, overrides)
+    bars.parse(bar)
     where = settings.read()
     published = datasets.is_kept(where)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +81,7 @@ def ingest(
         folder = Path(scratch)
         found = sources.named(source, where, folder) if source else sources.obtain(case.source, where, folder)
         dataset = _built(case, found, target, chosen, model or _model_name(case, source), seed, folder)
+        bars.check(bar, dataset.schema.target)
         for note in dataset.notes:
             log.info("%s", note)
         dataset = _moved(dataset, output)

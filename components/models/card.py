@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.models import metrics
-from serving.schema import Column, Schema, decode
+from components.models.slices import FEWEST_ROWS, Slice, error_name, weak
+from serving.schema import Column, Schema, Target, decode
 
 if TYPE_CHECKING:
     from components.dataset import Dataset
@@ -133,15 +134,35 @@ def _quality(schema: Schema, figures: Mapping[str, Any]) -> str:
 
 def _weaknesses(schema: Schema, figures: Mapping[str, Any]) -> str:
     test = figures.get("test")
-    if not test or not test["slices"]:
-        return "No slice of the test rows is large enough to tell." if test else "Not yet judged on the test rows."
-    metric = word(figures["metric"])
-    worst = [part for part in test["slices"] if part["drop"] > 0][:SHOWN_SLICES]
-    if not worst:
-        return "No slice of the test rows is weaker than the whole."
-    return table(
-        ("Slice", "Rows", metric, "Below the whole by"),
-        ((f"`{p['column']}`: {p['name']}", p["rows"], number(p["value"]), number(p["drop"])) for p in worst),
+    if not test:
+        return "Not yet judged on the test rows."
+    return weaknesses(schema.target, figures["metric"], [Slice(**part) for part in test["slices"]])
+
+
+def weaknesses(target: Target, metric: str, parts: Sequence[Slice]) -> str:
+    """Return the slices on which a model errs more than elsewhere, the most certain first."""
+    if not parts:
+        return f"No slice of the test rows is large enough to tell ({FEWEST_ROWS} rows)."
+    found = weak(parts)[:SHOWN_SLICES]
+    if not found:
+        return f"None of {len(parts)} slices of the test rows is clearly weaker than the other rows."
+    error = word(error_name(target))
+    told = table(
+        ("Slice", "Rows", error, "Above the other rows by (95 %)", word(metric)),
+        (
+            (
+                f"`{part.column}`: {part.name}",
+                f"{part.rows:,}",
+                number(part.error),
+                f"{number(part.excess)} ({number(part.low)} to {number(part.high)})",
+                number(part.value),
+            )
+            for part in found
+        ),
+    )
+    return (
+        f"{told}\n\nOf {len(parts)} slices, those whose {error} is above that of the other rows with its whole "
+        "interval; about one slice in forty is by chance."
     )
 
 

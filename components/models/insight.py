@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from components.models import metrics
 from components.models.score import Scorer, fitted
-from components.models.search import SEARCH_ROWS, aligned, folds_of
+from components.models.search import SEARCH_ROWS, aligned, folds_of, sample
 from serving.schema import Schema
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 REPEATS = 5
 ROWS = 5_000
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
-CURVE_FOLDS = 3
 CLASS_ROWS = 5
 
 
@@ -65,21 +64,31 @@ def importance(
 def learning_curve(
     pipeline: Pipeline, schema: Schema, X: NDArray[np.float64], y: NDArray[Any], metric: str, seed: int
 ) -> list[CurvePoint]:
-    """Return the metric for growing shares of the rows; large data gets one fold instead of three."""
-    rows = np.random.default_rng(seed).permutation(len(X))[:SEARCH_ROWS]
-    X, y = X[rows], y[rows]
-    splits = list(folds_of(schema.target, y, seed).split(X, y))[: CURVE_FOLDS if len(X) <= ROWS else 1]
+    """Return the metric for growing shares of the rows, on the folds that the search compared settings on.
+
+    So its last point is the cross-validated figure of the page it stands on; of more than `ROWS` rows only the first
+    fold is drawn.
+    """
+    kept = sample(y, min(len(X), SEARCH_ROWS), schema.target, seed)
+    X, y = X[kept], y[kept]
+    splits = list(folds_of(schema.target, y, seed).split(X, y))[: None if len(X) <= ROWS else 1]
+    mixed = [np.random.default_rng(seed).permutation(inside) for inside, _ in splits]
     points = []
     for share in SHARES:
         results = [
             result
-            for inside, outside in splits
-            if (result := _fit_share(pipeline, schema, X, y, inside[: round(share * len(inside))], outside, metric))
+            for (inside, outside), any_order in zip(splits, mixed, strict=True)
+            if (result := _fit_share(pipeline, schema, X, y, _part(inside, any_order, share), outside, metric))
         ]
         if results:
             learned, held = np.array([result[:2] for result in results]).T
             points.append(CurvePoint(results[0][2], float(learned.mean()), float(held.mean()), float(held.std())))
     return points
+
+
+def _part(inside: NDArray[np.int64], any_order: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return a share of the rows of a fold; all of them in the order of the search, which forests depend on."""
+    return inside if share == 1.0 else any_order[: round(share * len(inside))]
 
 
 def _fit_share(

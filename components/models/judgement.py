@@ -142,20 +142,29 @@ def compare(champion: Bundle, dataset: Dataset, result: Result, metric: str, see
 
 
 def checks(
-    gate: Gate, metric: str, result: Result, rival: Rival | str | None, parity: Mapping[str, Any]
+    gate: Gate,
+    metric: str,
+    result: Result,
+    rival: Rival | str | None,
+    parity: Mapping[str, Any],
+    former: Rival | None = None,
 ) -> list[Check]:
     """Return every condition of the gate with its outcome.
 
     Args:
         rival: The champion, why it could not be compared, or None when there is none.
         parity: The proof of the served ONNX graph, from metrics.json.
+        former: The best version released so far from the same data; None where that is the champion, or none is.
     """
     found = [_above_floor(metric, result)]
     found += [_threshold(name, bound, result.figures, at_least=True) for name, bound in gate.at_least.items()]
     found += [_threshold(name, bound, result.figures, at_least=False) for name, bound in gate.at_most.items()]
-    found += [_against(rival, metric, gate.tolerance), _proof(parity), _latency(gate, result.latency_ms)]
-    if gate.slice_drop is not None:
-        found.append(_slices(gate.slice_drop, metric, result.slices))
+    found.append(_against(rival, metric, gate.tolerance))
+    if former is not None:
+        found.append(_compared(f"the best so far (version {former.version})", former, metric, gate.tolerance))
+    found += [_proof(parity), _latency(gate, result.latency_ms)]
+    if gate.slice_excess is not None:
+        found.append(_slices(gate.slice_excess, result.slices))
     return found
 
 
@@ -184,9 +193,13 @@ def _against(rival: Rival | str | None, metric: str, tolerance: float) -> Check:
         return Check(True, "There is no champion yet to compare with")
     if isinstance(rival, str):
         return Check(True, f"The champion could not be compared: {rival}")
+    return _compared(f"the champion (version {rival.version})", rival, metric, tolerance)
+
+
+def _compared(who: str, rival: Rival, metric: str, tolerance: float) -> Check:
     gain = rival.gain
     sentence = (
-        f"Against the champion (version {rival.version}) {word(metric)} changes by {signed(gain.value)} "
+        f"Against {who}, which reaches {number(rival.figures[metric])}, {word(metric)} changes by {signed(gain.value)} "
         f"({signed(gain.low)} to {signed(gain.high)}); accepted is a lower end of {signed(-tolerance)} or more"
     )
     return Check(bool(gain.low >= -tolerance), sentence)
@@ -209,16 +222,17 @@ def _latency(gate: Gate, latency_ms: Mapping[str, float]) -> Check:
     return Check(passed, f"One row takes {latency_ms[form] * 1e3:,.1f} µs ({what}); {allowed}", lasting)
 
 
-def _slices(allowed: float, metric: str, parts: Sequence[Slice]) -> Check:
+def _slices(allowed: float, parts: Sequence[Slice]) -> Check:
     gated = [part for part in parts if part.rows >= GATED_ROWS]
     if not gated:
         return Check(True, f"No slice has {GATED_ROWS} rows or more, so none counts")
-    worst = max(gated, key=lambda part: part.drop)
+    worst = max(gated, key=lambda part: part.low)
     sentence = (
-        f"Weakest slice {worst.column}: {worst.name} ({worst.rows} rows), has {word(metric)} {number(worst.value)}: "
-        f"{number(worst.drop)} below the whole; allowed is {number(allowed)}"
+        f"Weakest slice {worst.column}: {worst.name} ({worst.rows} rows): its error {number(worst.error)} is "
+        f"{signed(worst.excess)} ({signed(worst.low)} to {signed(worst.high)}) against the other rows; the lower end "
+        f"may be {number(allowed)}"
     )
-    return Check(bool(worst.drop <= allowed), sentence)
+    return Check(bool(worst.low <= allowed), sentence)
 
 
 def signed(value: float) -> str:

@@ -22,6 +22,8 @@ LOWER_IS_BETTER = frozenset({"rmse", "mae", "brier", "log_loss", "ece"})
 CLASSIFICATION = ("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier", "log_loss", "ece")
 REGRESSION = ("r2", "rmse", "mae")
 BINS = 10
+LEAST_LIKELIHOOD = 1e-15
+"""A class that was called impossible and occurred costs its logarithm, 34.5, and not infinity."""
 
 
 def compute(target: Target, truth: NDArray[np.generic], scores: NDArray[np.float64]) -> dict[str, float]:
@@ -78,7 +80,7 @@ def classification(target: Target, truth: NDArray[np.int64], scores: NDArray[np.
     averaged = {name: _mean([part[name] for part in parts]) for name in parts[0]}
     onehot = np.eye(scores.shape[1])[truth]
     squares = ((scores - onehot) ** 2).sum(axis=1)
-    likelihood = np.clip(scores[np.arange(len(truth)), truth], 1e-15, 1.0)
+    likelihood = np.clip(scores[np.arange(len(truth)), truth], LEAST_LIKELIHOOD, 1.0)
     return {
         "accuracy": float((predicted == truth).mean()),
         **averaged,

@@ -1,24 +1,30 @@
-"""Where a model is weaker than on the whole: the same metric on parts of the test rows."""
+"""Where a model errs more than elsewhere: its error on parts of the test rows.
+
+A part is judged by the mean of its rows' errors (log loss, absolute error) and not by the gate's metric: R2 and ROC AUC
+on a part say how much the target varies there, so that a part on which every answer is close can look bad.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from components.models import metrics
-from serving.schema import UNSEEN, Column, Schema, decode
+from serving.schema import UNSEEN, Column, Schema, Target, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SHOWN_ROWS = 10
-"""Fewer rows than this say nothing and are left out."""
+FEWEST_ROWS = 20
+"""Fewer rows than this, inside or outside, say nothing and are left out."""
 GATED_ROWS = 30
 """Rows from which a slice counts for the verdict."""
 QUANTILES = 4
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -28,31 +34,77 @@ class Slice:
     Attributes:
         column: The column it is cut by.
         name: The part in words, such as `4` or `55 to 61`.
-        value: The metric on it.
-        drop: How much worse than on all rows; negative is better.
+        value: The metric of the gate on it; None where it does not exist there (ROC AUC of one class).
+        error: Mean log loss or mean absolute error of its rows.
+        excess: How much that is above the mean of the other rows.
+        low: Lower end of the 95 % interval of the excess (Welch's t); above 0, the slice is weaker than the rest.
+        high: Upper end of it.
     """
 
     column: str
     name: str
     rows: int
-    value: float
-    drop: float
+    value: float | None
+    error: float
+    excess: float
+    low: float
+    high: float
+
+
+def error_name(target: Target) -> str:
+    """Return the figure that is the mean of `errors`."""
+    return "mae" if target.task == "regression" else "log_loss"
+
+
+def errors(target: Target, truth: NDArray[Any], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error of each row: absolute, or minus the logarithm of the true class's probability."""
+    if target.task == "regression":
+        return np.abs(scores[:, 0] - np.asarray(truth, dtype=np.float64))
+    likely = scores[np.arange(len(truth)), np.asarray(truth, dtype=np.int64)]
+    return np.asarray(-np.log(np.clip(likely, metrics.LEAST_LIKELIHOOD, 1.0)))
 
 
 def measure(
     schema: Schema, matrix: NDArray[np.float64], truth: NDArray[Any], scores: NDArray[np.float64], metric: str
 ) -> list[Slice]:
-    """Return the slices by category and by quantile, the weakest first; those where the metric does not exist not."""
-    whole = metrics.goodness(metric, metrics.compute(schema.target, truth, scores)[metric])
+    """Return the slices by category and by quantile, those that are most certainly weaker first."""
+    wrong = errors(schema.target, truth, scores)
     found = []
     for position, column in enumerate(schema.columns):
         for name, rows in _parts(column, matrix[:, position]):
-            if int(rows.sum()) >= SHOWN_ROWS:
+            if min(int(rows.sum()), int((~rows).sum())) >= FEWEST_ROWS:
                 value = metrics.compute(schema.target, truth[rows], scores[rows])[metric]
-                if not np.isnan(value):
-                    drop = whole - metrics.goodness(metric, value)
-                    found.append(Slice(column.name, name, int(rows.sum()), value, drop))
-    return sorted(found, key=lambda part: -part.drop)
+                found.append(
+                    Slice(
+                        column.name,
+                        name,
+                        int(rows.sum()),
+                        None if np.isnan(value) else value,
+                        float(wrong[rows].mean()),
+                        *_excess(wrong[rows], wrong[~rows]),
+                    )
+                )
+    return sorted(found, key=lambda part: (-part.low, part.column, part.name))
+
+
+def weak(parts: Sequence[Slice]) -> list[Slice]:
+    """Return the slices whose interval says that they are weaker than the rest."""
+    return [part for part in parts if part.low > 0]
+
+
+def _excess(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the difference of two means and the ends of its interval: Welch, Biometrika 34 (1947).
+
+    Not `scipy.stats.ttest_ind`, which warns where all errors of a part are equal.
+    """
+    difference = float(inside.mean() - outside.mean())
+    parts = [inside.var(ddof=1) / len(inside), outside.var(ddof=1) / len(outside)]
+    spread = sum(parts)
+    freedom = sum(part**2 / (len(rows) - 1) for part, rows in zip(parts, (inside, outside), strict=True))
+    if freedom == 0:
+        return difference, difference, difference
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, spread**2 / freedom) * np.sqrt(spread))
+    return difference, difference - reach, difference + reach
 
 
 def _parts(column: Column, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def register(winner: Path, run: str) -> Version:
-    """Publish a bundle to S3, register it in MLflow and return the version; the same run gives the same version.
+    """Publish a bundle to S3, register it in MLflow and return the version; what is registered already stays as it is.
 
     Args:
         run: The pipeline's run id.
@@ -24,9 +24,21 @@ def register(winner: Path, run: str) -> Version:
     current = settings.read()
     bundle = bundles.load(winner)
     version = registry.publish(current, bundle, run)
+    if not version.new:
+        _point(current, bundle, version, run)
+        logger.info("%s is version %s already: the same model of the same data", version.model, version.number)
+        return version
     _describe(current, bundle, version, run)
     logger.info("registered %s version %s at %s", version.model, version.number, version.uri)
     return version
+
+
+def _point(current: settings.Settings, bundle: bundles.Bundle, version: Version, run: str) -> None:
+    """Say in the MLflow run which version its model is."""
+    import mlflow
+
+    with tracking.parent_run(current, bundle.model, run):
+        mlflow.set_tags({"headrace.version": version.number, "headrace.verdict": "accepted, as registered before"})
 
 
 def _describe(current: settings.Settings, bundle: bundles.Bundle, version: Version, run: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.models.card import number, word
 from components.models.judgement import Rival
+from components.models.slices import FEWEST_ROWS, error_name
 from components.reports import model_plots
 from components.reports.pages import Card, Tone, bullets, cards, figure, grid, page, table
 from components.reports.train_page import CAPTIONS, cell
@@ -78,6 +79,20 @@ def _candidates(story: Story) -> str:
 
 
 def _slices(story: Story) -> str:
-    rows = [(part.column, part.name, part.rows, cell(part.value), cell(part.drop)) for part in story.result.slices]
-    told = "Weakest first; slices of 10 rows or more. Small slices vary a lot by chance."
-    return table(("Column", "Slice", "Rows", word(story.metric), "Below the whole by"), rows, told)
+    error = word(error_name(story.dataset.schema.target))
+    rows = (
+        (
+            part.column,
+            part.name,
+            part.rows,
+            cell(part.error),
+            f"{cell(part.excess)} ({cell(part.low)} to {cell(part.high)})",
+            cell(part.value),
+        )
+        for part in story.result.slices
+    )
+    told = (
+        f"The most certain weakness first; slices of {FEWEST_ROWS} rows or more. A slice is weaker where the whole "
+        "interval is above 0; about one slice in forty is by chance."
+    )
+    return table(("Column", "Slice", "Rows", error, "Above the other rows by (95 %)", word(story.metric)), rows, told)

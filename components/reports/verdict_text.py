@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.models import metrics
-from components.models.card import number, slow_form, table, word
+from components.models.card import number, slow_form, table, weaknesses, word
 from components.models.judgement import Rival, signed
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from components.models.judgement import Check, Result
     from components.use_cases import UseCase
     from serving.bundle import Bundle
-
-SHOWN_SLICES = 5
 
 RULE = "The simplest candidate that the best does not clearly beat on the validation rows wins."
 
@@ -66,7 +64,7 @@ def write(story: Story, winner: Bundle) -> str:
         ),
         "## On the test rows\n\n" + _figures(story),
         f"## The candidates\n\n{RULE}\n\n{candidates(story.entries, story.metric, story.best)}",
-        "## Where it is weaker\n\n" + _slices(story),
+        "## Where it is weaker\n\n" + weaknesses(story.dataset.schema.target, story.metric, story.result.slices),
         f"Bundle `{winner.digest[:12]}`, data set `{story.dataset.version[:12]}`.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -141,13 +139,3 @@ def _note(rival: Rival | None, metric: str) -> str:
     if not rival.same_data:
         told += " The champion was trained on another version of the data and may have seen some of these rows."
     return told
-
-
-def _slices(story: Story) -> str:
-    worst = [part for part in story.result.slices if part.drop > 0][:SHOWN_SLICES]
-    if not worst:
-        return "No slice of the test rows is weaker than the whole."
-    return table(
-        ("Slice", "Rows", word(story.metric), "Below the whole by"),
-        ((f"`{part.column}`: {part.name}", part.rows, number(part.value), number(part.drop)) for part in worst),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from components.dataset import SPLITS, Dataset
 from components.tables.statistics import Numbers, Values, as_floats, column, duplicates, summary, value_counts
 from components.use_cases import UseCase
 from serving.schema import Column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LEAST_CLASS_SHARE = 0.01
 FEW_ROWS = 5
@@ -114,6 +117,8 @@ def general(dataset: Dataset, facts: Facts, *, declared: bool) -> Iterator[Check
     )
     if isinstance(facts.target, Values):
         yield from _balance(dataset, facts.target, declared)
+    else:
+        yield from _spread(dataset, facts.target)
 
 
 def repeats_by_nature(dataset: Dataset) -> bool:
@@ -233,6 +238,41 @@ def _shares_kept(name: str, split: str, part: Values, whole: Values) -> Check:
     return Check(
         name, f"class shares in {split}", found, "at least 0.50", worst is None or ratios[worst] >= 0.5, remedy
     )
+
+
+def _spread(dataset: Dataset, target: Numbers) -> Iterator[Check]:
+    """Each part has about a quarter of its rows between two quartiles of the whole target.
+
+    By how much a fair split of `rows` rows may miss that: four standard deviations of a binomial share, which chance
+    exceeds once in 16,000 splits; the split is stratified, so it does not come near.
+    """
+    name = dataset.schema.target.name
+    edges = np.unique(target.quantiles[1:4])
+    whole = _shares(np.concatenate([_values(dataset, split) for split in SPLITS]), edges)
+    for split in SPLITS:
+        values = _values(dataset, split)
+        if len(values) == 0:
+            continue
+        apart = np.abs(_shares(values, edges) - whole)
+        allowed = 4 * np.sqrt(whole * (1 - whole) / len(values)) + 0.02
+        worst = int((apart - allowed).argmax())
+        yield Check(
+            name,
+            f"quartiles in {split}",
+            f"{apart[worst]:.1%} of the rows from where they are in all rows",
+            f"at most {allowed[worst]:.1%}",
+            bool((apart <= allowed).all()),
+            "rows repeat so often that no split is fair: remove repeated rows, or collect more",
+        )
+
+
+def _values(dataset: Dataset, split: str) -> NDArray[np.float64]:
+    return as_floats(column([dataset.folder / f"{split}.parquet"], dataset.schema.target.name))
+
+
+def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    places = np.searchsorted(edges, values, side="right")
+    return np.bincount(places, minlength=len(edges) + 1) / max(1, len(values))
 
 
 def _column_compared(dataset: Dataset, facts: Facts, previous: Dataset, before: Column, now: Column) -> Iterator[Check]:

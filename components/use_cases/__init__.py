@@ -88,7 +88,8 @@ class Gate:
         tolerance: How much worse than the champion, in `metric`, is still accepted (lower end of the paired
             bootstrap interval).
         latency_ms: Largest accepted median time of one prediction of one row, in milliseconds.
-        slice_drop: How far `metric` may fall below the whole on any slice of 30 rows or more; None does not gate.
+        slice_excess: How far the mean error (log loss, absolute error in the target's unit) of any slice of 30 rows or
+            more may certainly be above that of the other rows (lower end of the 95 % interval); None does not gate.
     """
 
     metric: str
@@ -96,7 +97,7 @@ class Gate:
     at_most: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = 0.0
     latency_ms: float = 5.0
-    slice_drop: float | None = None
+    slice_excess: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from components import use_cases
 from components.errors import InputError
+from components.models import bars
 from pipelines import compiling, ir
 from pipelines.local import record
 from pipelines.local.record import Run
@@ -31,6 +32,7 @@ class Wanted:
     overrides: str | None = None
     candidates: tuple[str, ...] = ()
     seed: int | None = None
+    bars: tuple[str, ...] = ()
     resume: str | None = None
     workers: int = field(default_factory=cores)
 
@@ -54,6 +56,7 @@ def order(wanted: Wanted, home: Path) -> Order:
         "overrides": _checked_json(wanted.overrides) if wanted.overrides is not None else None,
         "candidates": use_cases.load(name).chosen(wanted.candidates) if wanted.candidates else None,
         "seed": wanted.seed,
+        "bar": _checked_bar(wanted.bars) if wanted.bars else None,
     }
     given.update({key: value for key, value in typed.items() if value is not None})
     lacking = [key for key in ("source", "target") if name == use_cases.OWN_DATA and not given.get(key)]
@@ -97,6 +100,12 @@ def _checked_json(text: str) -> str:
     except ValueError:
         pass
     raise InputError(f"--override {text!r}: expected a JSON object, such as {EXAMPLE}")
+
+
+def _checked_bar(parts: tuple[str, ...]) -> str:
+    text = ", ".join(parts)
+    bars.parse(text)
+    return text
 
 
 def _absolute(source: str) -> str:

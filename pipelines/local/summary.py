@@ -49,6 +49,7 @@ def _verdict(run: Run) -> list[str]:
     head = f"{'ACCEPTED' if accepted else 'NOT ACCEPTED'}  {run.pipeline}: {winner or 'no candidate'}"
     if registered is not None:
         head += f" is {registered.parameters['model']} version {registered.parameters['version']}"
+        head += "" if registered.parameters.get("new", True) else " as before (the same model of the same data)"
     if released is not None:
         head += ", released and verified"
     if not accepted:

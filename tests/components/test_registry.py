@@ -65,6 +65,30 @@ def test_publishing_again_in_the_same_run_gives_the_same_version(
     assert registry.publish(settings, make("one"), "run-1") == first
 
 
+def test_the_same_model_of_the_same_data_is_no_new_version(
+    settings: Settings, model: str, make: Callable[[str], Bundle]
+) -> None:
+    first = registry.publish(settings, make("one"), "run-1")
+    registry.publish(settings, make("two"), "run-2")
+    again = registry.publish(settings, make("one"), "run-3")
+    fresh = make("one")
+    other = bundles.seal(replace(fresh, provenance={"dataset": "other"}))
+
+    assert (again.number, again.digest, again.new) == ("1", first.digest, False)
+    assert first.new
+    assert registry.publish(settings, other, "run-4").number == "3"
+    assert len(tracking.versions(settings, model)) == 3
+
+
+def test_the_same_model_whose_bundle_is_gone_is_published_again(
+    settings: Settings, model: str, make: Callable[[str], Bundle]
+) -> None:
+    registry.publish(settings, make("one"), "run-1")
+    Store(settings).remove(Address("models", f"{model}/1/{bundles.MANIFEST}"))
+
+    assert registry.publish(settings, make("one"), "run-2").number == "2"
+
+
 def test_a_fetched_version_is_the_published_one(
     settings: Settings, model: str, make: Callable[[str], Bundle], tmp_path: Path
 ) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from components import registry, tracking
 from components.dataset import Dataset
+from components.errors import InputError
 from components.evaluate.step import Verdict, evaluate
-from components.models import assembly, recipes
+from components.models import assembly, judgement, recipes
 from components.models.assembly import Fitted
 from components.models.search import search
 from components.settings import Settings
@@ -174,7 +175,7 @@ def test_a_candidate_worse_than_the_champion_is_refused(
 
     assert not verdict.accepted
     assert len(verdict.reasons) == 2, "the constant answer is better, and so is the champion"
-    assert verdict.reasons[1].startswith(f"Against the champion (version {version.number}) ROC AUC changes by −0.")
+    assert verdict.reasons[1].startswith(f"Against the champion (version {version.number}), which reaches 0.9")
 
 
 def test_the_champion_s_equal_is_accepted(heart: Dataset, trained: Trained, settings: Settings, tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ def test_a_weak_slice_is_refused_where_the_use_case_says_so(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    strict = Gate("accuracy", slice_drop=0.0)
+    strict = Gate("accuracy", slice_excess=-10.0)
     monkeypatch.setattr(heart_case, "USE_CASE", replace(heart_case.USE_CASE, gate=strict))
 
     verdict = judged(heart, tmp_path, trained[0].folder)
@@ -306,3 +307,50 @@ def test_mlflow_shows_the_verdict_and_the_candidates_below_the_run(
     assert run.data.metrics["accepted"] == 1.0
     assert client.get_run(child).data.tags["mlflow.parentRunId"] == parent
     assert {"verdict.md", "evaluation.html"} <= {item.path for item in client.list_artifacts(parent)}
+
+
+def test_a_bar_of_the_run_is_asked_for_beside_the_gate(
+    heart: Dataset, trained: Trained, environment: Mapping[str, str], gate: None, tmp_path: Path
+) -> None:
+    folders = [trained[0].folder]
+    verdict = evaluate(heart.folder, folders, tmp_path / "winner", tmp_path / "report.md", "run-7", "roc_auc>=0.999")
+
+    assert not verdict.accepted
+    assert [reason.endswith("required is at least 0.999") for reason in verdict.reasons] == [True]
+    assert "≥ 0.999" in (tmp_path / "report.md").read_text()
+
+
+def test_a_bar_that_the_task_has_no_figure_for_is_refused(
+    heart: Dataset, trained: Trained, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="rmse is no figure of a binary task"):
+        evaluate(heart.folder, [trained[0].folder], tmp_path / "winner", tmp_path / "report.md", "run-7", "rmse<=3")
+
+
+def test_a_chain_of_champions_cannot_lose_a_little_each_time(
+    heart: Dataset,
+    trained: Trained,
+    weak: Bundle,
+    environment: Mapping[str, str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The champion is as weak as the winner; only the version before it, of the same data, was better."""
+    monkeypatch.setattr(heart_case, "USE_CASE", replace(heart_case.USE_CASE, gate=Gate("roc_auc", tolerance=0.05)))
+    monkeypatch.setattr(judgement, "_above_floor", lambda metric, result: judgement.Check(True, "not under test"))
+    assert judged(heart, tmp_path, trained[0].folder).accepted
+    good = registry.publish(settings, bundles.load(tmp_path / "winner"), "run-good")
+    for number, run in ((good.number, ""), ("", "run-weak")):
+        version = number or registry.publish(settings, weak, run).number
+        tracking.set_champion(settings, "heart", version)
+        tracking.tag_version(settings, "heart", version, {"headrace.release.laptop": "released"})
+
+    verdict = judged(heart, tmp_path, weak.folder)
+    told = [reason for reason in verdict.reasons if "the best so far (version" in reason]
+    tracking.tag_version(settings, "heart", good.number, {"headrace.release.laptop": "rolled back"})
+    alone = judged(heart, tmp_path, weak.folder)
+
+    assert not verdict.accepted
+    assert f"(version {good.number})" in told[0]
+    assert alone.accepted, "a version that was taken back sets no bar"

@@ -104,20 +104,48 @@ def test_the_weakest_slice_comes_first() -> None:
 
     found = slices.measure(schema, codes.reshape(-1, 1), truth, np.column_stack([1 - positive, positive]), "accuracy")
 
-    assert [(part.name, part.rows, part.value, part.drop) for part in found] == [
-        ("bad", 40, 0.0, 0.5),
-        ("good", 40, 1.0, -0.5),
-    ]
+    assert [(part.name, part.rows, part.value) for part in found] == [("bad", 40, 0.0), ("good", 40, 1.0)]
+    assert [part.name for part in slices.weak(found)] == ["bad"]
 
 
-def test_a_small_slice_is_left_out() -> None:
-    schema = Schema((Column("c", "category", categories=("many", "few")),), Target("y", "binary", (0, 1), 1))
-    codes = np.array([0.0] * 50 + [1.0] * 5).reshape(-1, 1)
+def test_a_slice_on_which_the_target_varies_little_is_not_weak_for_that() -> None:
+    """R2 is low where there is little to explain, however close every answer is."""
+    schema = Schema((Column("c", "category", categories=("calm", "wild")),), Target("y", "regression"))
+    generator = np.random.default_rng(0)
+    codes = np.repeat([0.0, 1.0], 200)
+    truth = np.where(codes == 0.0, generator.normal(0, 1, 400), generator.normal(0, 50, 400))
+    scores = truth + np.where(codes == 0.0, generator.normal(0, 1, 400), generator.normal(0, 10, 400))
+
+    found = slices.measure(schema, codes.reshape(-1, 1), truth, scores.reshape(-1, 1), "r2")
+    by_name = {part.name: part for part in found}
+
+    assert by_name["calm"].value < 0.5 < 0.9 < by_name["wild"].value
+    assert [part.name for part in slices.weak(found)] == ["wild"]
+
+
+def test_slices_without_a_difference_are_called_weak_as_often_as_the_interval_says() -> None:
+    schema = Schema((Column("c", "category", categories=("a", "b")),), Target("y", "regression"))
+    generator = np.random.default_rng(1)
+    codes = np.repeat([0.0, 1.0], 40).reshape(-1, 1)
+    called = 0
+    for _ in range(500):
+        truth = generator.normal(size=80)
+        found = slices.measure(schema, codes, truth, generator.normal(size=(80, 1)), "mae")
+        called += len(slices.weak(found))
+
+    assert called / 1_000 < 0.05  # nominal 0.025
+
+
+def test_a_small_slice_is_left_out_and_so_is_one_that_leaves_few_outside() -> None:
+    schema = Schema((Column("c", "category", categories=("x", "y", "few")),), Target("y", "binary", (0, 1), 1))
+    codes = np.array([0.0] * 30 + [1.0] * 20 + [2.0] * 5).reshape(-1, 1)
     truth = np.tile([0, 1, 1, 0, 1], 11)
 
     found = slices.measure(schema, codes, truth, np.full((55, 2), 0.5), "accuracy")
+    alone = slices.measure(schema, np.zeros((55, 1)), truth, np.full((55, 2), 0.5), "accuracy")
 
-    assert [part.name for part in found] == ["many"]
+    assert sorted(part.name for part in found) == ["x", "y"]
+    assert alone == []
 
 
 def test_numbers_are_sliced_by_quantile() -> None:

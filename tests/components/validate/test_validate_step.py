@@ -200,3 +200,28 @@ def test_the_report_survives_names_that_mean_something_in_markdown(make: Callabl
     validate(make(**{"a|b <i>": [1.5, 2.5] * 200}), tmp_path / "report.md")
 
     assert "a\\|b &lt;i>" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_split_whose_target_lies_elsewhere_is_refused(make: Callable[..., Path], tmp_path: Path, part: str) -> None:
+    folder = make(rows=600, y=np.random.default_rng(5).lognormal(size=600))
+    fair = validate(folder, tmp_path / "fair.md")
+    file = folder / f"{part}.parquet"
+    rows = pd.read_parquet(file)
+    rows["y"] = rows["y"].where(rows["y"] > rows["y"].median(), rows["y"] + rows["y"].max())
+    rows.to_parquet(file)
+
+    with pytest.raises(ExpectationFailed, match=f"quartiles in {part}"):
+        validate(folder, tmp_path / "report.md")
+
+    assert fair.rows == 600
+
+
+@pytest.mark.usefixtures("local")
+def test_a_target_of_few_values_or_heavy_tails_is_split_fairly_and_passes(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(2)
+    for values in (generator.poisson(0.3, 500) + 0.5, generator.pareto(0.7, 500), np.round(generator.normal(size=500))):
+        validate(make('{"task": "regression"}', rows=500, y=values), tmp_path / "report.md")
