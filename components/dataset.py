@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.tables.decisions import Decision, as_json, from_json
 from serving.schema import UNSEEN, Column, Schema, decode, schema_from_json, schema_to_json
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Dataset:
         source: Location, sha256, bytes, licence and credit of where it came from.
         rows: Split -> number of rows.
         notes: What cleaning did, a sentence each.
+        decisions: What was decided about each column of the source, see `components.tables.decisions`.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Dataset:
     rows: Mapping[str, int]
     seed: int
     notes: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     def frame(self, split: Split) -> pd.DataFrame:
         """Return the rows of a split as a person would read them, target included."""
@@ -86,6 +89,7 @@ def save(dataset: Dataset) -> None:
         "rows": dict(dataset.rows),
         "seed": dataset.seed,
         "notes": list(dataset.notes),
+        "columns": as_json(dataset.decisions),
     }
     (dataset.folder / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True))
 
@@ -110,6 +114,7 @@ def read(folder: Path) -> Dataset:
         rows=document["rows"],
         seed=document["seed"],
         notes=tuple(document["notes"]),
+        decisions=from_json(document.get("columns", ())),
     )
 
 

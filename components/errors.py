@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -12,6 +12,15 @@ class InputError(ValueError):
     """The data, a path or an option that a person gave cannot be used; the message says what to change."""
 
     exit_code = 2
+
+
+def meant(given: str, choices: Iterable[str]) -> str:
+    """Return ` (did you mean 'left'?)` for what is close to one of the choices; empty when nothing is."""
+    import difflib
+
+    known = {choice.casefold().strip(): choice for choice in choices}
+    close = difflib.get_close_matches(given.casefold().strip(), known, 1, 0.7)
+    return f" (did you mean {known[close[0]]!r}?)" if close else ""
 
 
 @contextlib.contextmanager

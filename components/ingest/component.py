@@ -37,7 +37,9 @@ def ingest(
 
     from components.ingest.step import candidates as choose
     from components.ingest.step import ingest as run
+    from components.ingest.step import understood
 
     chosen = choose(use_case, candidates)
     data.metadata["version"] = run(Path(data.path), use_case, source, target, overrides, model, int(seed), bar)
+    data.metadata["understood"] = understood(Path(data.path))
     return chosen

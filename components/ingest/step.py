@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import datasets, settings, sources, use_cases
-from components.dataset import MANIFEST, SPLITS, Dataset, save
+from components.dataset import MANIFEST, SPLITS, Dataset, read, save
 from components.errors import InputError, full_disk_told
 from components.models import bars
-from components.tables import overrides, splitting, staging
+from components.tables import decisions, overrides, splitting, staging
 from components.tables.learning import Labels, labels, schema_of
 from components.tables.reading import BATCH_ROWS
 
@@ -90,6 +90,11 @@ def ingest(
     return dataset.version
 
 
+def understood(folder: Path) -> str:
+    """Return the table of what was decided about each column of a data set."""
+    return "\n".join(decisions.lines(read(folder).decisions))
+
+
 def _chosen(case: UseCase, source: str, target: str, text: str) -> Overrides:
     """Return the parsed overrides after checking that the arguments go together."""
     chosen = overrides.parse(text)
@@ -143,6 +148,7 @@ def _built(
         rows=rows,
         seed=seed,
         notes=(*staged.notes, *truth.notes, *repeats, *lacking),
+        decisions=staged.decisions,
     )
     save(dataset)
     return dataset
@@ -150,14 +156,15 @@ def _built(
 
 def _provenance(case: UseCase, found: Obtained, chosen: Overrides) -> dict[str, Any]:
     own = found.location == case.source.location
-    decided = {name: value for name, value in json.loads(json.dumps(vars(chosen))).items() if value}
+    usual = vars(overrides.Overrides())
+    decided = {name: value for name, value in vars(chosen).items() if value != usual[name]}
     return {
         "location": found.location,
         "sha256": found.sha256,
         "bytes": found.bytes,
         "licence": case.source.licence if own else "",
         "credit": case.source.credit if own else "",
-    } | ({"overrides": decided} if decided else {})
+    } | ({"overrides": json.loads(json.dumps(decided))} if decided else {})
 
 
 def _places(staged: Staged, truth: Labels, seed: int) -> tuple[NDArray[np.int8], bool]:

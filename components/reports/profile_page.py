@@ -227,7 +227,7 @@ def _relation(column: Column, cut: relations.Binned, sample: Sample) -> str:
     if len(sample.series) > 1:
         stacks = relations.counts(cut, sample.colours, len(sample.series))
         if cut.labels:
-            labels, stacks = _top(cut.labels, stacks)
+            labels, stacks = _top(cut.labels, stacks) if column.kind == "category" else (list(cut.labels), stacks)
             return svg.bars(labels, stacks, sample.series, percent=True)
         return svg.histogram(cut.edges, stacks, sample.series, _reader(column), percent=True)
     bins = [place for place in range(cut.number) if (cut.codes == place).any()][:30]

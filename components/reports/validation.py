@@ -23,6 +23,8 @@ def markdown(dataset: Dataset, facts: Facts, checks: Sequence[Check], basis: str
         parts += ["## What failed", _failures(failed)]
     parts += ["## Columns", _columns(dataset, facts)]
     parts += [f"## Target `{dataset.schema.target.name}`", _target(dataset, facts.target)]
+    if dataset.decisions:
+        parts += ["## How each column was understood", _decisions(dataset)]
     if dataset.notes:
         parts += ["## What cleaning did", "\n".join(f"- {note}" for note in dataset.notes)]
     parts += ["## Checks", _checks(checks), "## Where the data is from", _source(dataset)]
@@ -80,6 +82,10 @@ def _target(dataset: Dataset, found: Numbers | Values) -> str:
         for label, count in found.counts.items()
     ]
     return table(("class", "rows", "share", ""), rows, frozenset({1, 2}))
+
+
+def _decisions(dataset: Dataset) -> str:
+    return table(("column", "used as", "how"), [(one.column, one.kind, one.told) for one in dataset.decisions])
 
 
 def _checks(checks: Sequence[Check]) -> str:

@@ -1,38 +1,24 @@
-"""From the text of a CSV to typed values: patterns that tell the kinds apart, and the casts that follow them."""
+"""From the text of a CSV to typed values: the casts that follow the kind and the form that were decided on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.tables import calendars, numerals
 from serving.schema import FLOAT32_MAX, Kind
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "<NA>", "null", "NULL", "Null", "?", "#N/A", "NaT")
 INTEGER = r"^[+-]?\d{1,15}(\.0*)?$"
 """Up to 15 digits: every such number is exact as float64."""
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-COMMA = r"^[+-]?\d+(,\d+)?$"
 INFINITE = r"^[+-]?([iI][nN][fF]|[iI]nfinity|INFINITY)$"
 LEADING_ZERO = r"^0\d+$"
 TRUTH = r"^([tT]rue|TRUE|[fF]alse|FALSE)$"
-_DAY = r"((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|[12]\d))"
-_TIME = r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?"
-ISO = rf"^\d{{4}}-{_DAY}({_TIME})?$"
-ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
-DATES = {
-    ISO: "iso",
-    r"^\d{4}/(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])$": "%Y/%m/%d",
-    r"^(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.\d{4}$": "%d.%m.%Y",
-    r"^(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])/\d{4}$": "%m/%d/%Y",
-    r"^(0?[1-9]|[12]\d|3[01])/(0?[1-9]|1[0-2])/\d{4}$": "%d/%m/%Y",
-}
-"""Pattern -> form; where a column fits two, the first wins."""
 YES = ("true", "yes", "y", "t", "1", "1.0")
 NO = ("false", "no", "n", "f", "0", "0.0")
+WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -40,8 +26,8 @@ class Reading:
     """How one column becomes typed values.
 
     Attributes:
-        form: `comma` for numbers with a decimal comma, `whole` for categories that are integers, else the form of
-            dates (`iso`, `%d.%m.%Y`, ...).
+        form: Of numbers, `point` or `comma` (see `numerals`) or `time of day`; `whole` for categories that are
+            integers; else the form of dates (see `calendars`).
     """
 
     name: str
@@ -54,8 +40,6 @@ class Reading:
         return pa.int64() if self.form == WHOLE else TYPES[self.kind]
 
 
-WHOLE = "whole"
-DAY = pa.timestamp("s")
 TYPES: dict[Kind, pa.DataType] = {
     "number": pa.float64(),
     "integer": pa.int64(),
@@ -63,11 +47,6 @@ TYPES: dict[Kind, pa.DataType] = {
     "date": pa.timestamp("ms"),
     "category": pa.string(),
 }
-
-
-def is_missing(more: Sequence[str] = ()) -> frozenset[str]:
-    """Return the texts that mean "no value"."""
-    return frozenset(MISSING) | {text.strip() for text in more}
 
 
 def absent(array: pa.Array, missing: frozenset[str]) -> pa.Array:
@@ -79,9 +58,8 @@ def absent(array: pa.Array, missing: frozenset[str]) -> pa.Array:
     return pc.if_else(pc.is_in(array, pa.array(sorted(missing), pa.string())), pa.scalar(None, pa.string()), array)
 
 
-def typed(array: pa.Array, reading: Reading, missing: frozenset[str]) -> pa.Array:
-    """Return the typed values of a column; whatever does not fit its kind, or is not finite, is null."""
-    array = absent(array, missing)
+def typed(array: pa.Array, reading: Reading) -> pa.Array:
+    """Return the typed values of a column whose gaps are null; what does not fit, or is not finite, is null as well."""
     cast = {"number": _numbers, "integer": _integers, "boolean": _truths, "date": _dates, "category": _texts}
     return cast[reading.kind](array, reading.form)
 
@@ -102,9 +80,10 @@ def _numbers(array: pa.Array, form: str) -> pa.Array:
     elif pa.types.is_timestamp(array.type):
         array = pc.divide(pc.cast(pc.cast(array, pa.int64()), pa.float64()), 86_400_000.0)
     elif array.type == pa.string():
-        if form == "comma":
-            array = pc.replace_substring(only(array, matches(array, COMMA)), ",", ".")
-        array = pc.replace_substring_regex(only(array, matches(array, NUMBER)), r"^\+", "")
+        if form == calendars.TIME_FORM:
+            return calendars.hours(array)
+        array = numerals.plain(array, form)
+        array = pc.replace_substring_regex(only(array, matches(array, numerals.PLAIN)), r"^\+", "")
     numbers = pc.cast(array, pa.float64(), safe=False)
     return only(numbers, pc.less_equal(pc.abs(numbers), FLOAT32_MAX))
 
@@ -127,22 +106,7 @@ def _truths(array: pa.Array, form: str) -> pa.Array:
 def _dates(array: pa.Array, form: str) -> pa.Array:
     if pa.types.is_timestamp(array.type):
         return array
-    text = pc.cast(array, pa.string())
-    if form.startswith("%"):
-        pattern = next(pattern for pattern, known in DATES.items() if known == form)
-        return pc.cast(pc.strptime(only(text, matches(text, pattern)), form, "s", error_is_null=True), TYPES["date"])
-    return _iso(only(text, matches(text, ISO)))
-
-
-def _iso(text: pa.Array) -> pa.Array:
-    """Return ISO 8601 moments in UTC; without a zone they are UTC already. 29 February of a common year is null."""
-    leap = pc.is_leap_year(pc.cast(pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, 4), "-01-01", ""), DAY))
-    text = only(text, pc.or_(leap, pc.invert(matches(text, r"^\d{4}-02-29"))))
-    text = pc.replace_substring_regex(text, r"(\.\d{6})\d+", r"\1")
-    zoned = pc.fill_null(matches(text, ZONE), False)
-    local = pc.cast(only(text, pc.invert(zoned)), pa.timestamp("us"))
-    moved = pc.cast(pc.cast(only(text, zoned), pa.timestamp("us", "UTC")), pa.timestamp("us"))
-    return pc.cast(pc.coalesce(local, moved), TYPES["date"], safe=False)
+    return calendars.moments(pc.cast(array, pa.string()), form or calendars.ISO_FORM)
 
 
 def _texts(array: pa.Array, form: str) -> pa.Array:

@@ -1,18 +1,16 @@
-"""Reads any CSV or Parquet file batch by batch, so that a file of any length needs the memory of one batch.
+"""Reads any table batch by batch, so that a file of any length needs the memory of one batch.
 
-A CSV's values come as trimmed text: what they mean is decided by `inference`, once, over all rows, and not by whatever
-the first block of the file looks like.
+A text file's values come as trimmed text: what they mean is decided by `inference`, once, over all rows, and not by
+whatever the first block of the file looks like.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,16 +18,24 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from components.errors import InputError
+from components.tables import dialects, encodings, packing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 1 << 16
 BLOCK_BYTES = 1 << 22
-DELIMITERS = (",", ";", "\t", "|")
-PARQUET_MAGIC = b"PAR1"
-GZIP_MAGIC = b"\x1f\x8b"
+SAMPLE_BYTES = 1 << 16
 DAYS = pa.timestamp("ms")
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a person says about a file; empty where its bytes say it."""
+
+    encoding: str = ""
+    header: bool | None = None
+    sheet: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,11 @@ class Table:
     Attributes:
         names: Of the columns, trimmed, each once.
         unreadable: Column -> type, for columns whose values are no single number, text, truth or date.
-        encoding: Of a CSV; empty for Parquet.
+        encoding: Of a text file; empty for Parquet.
+        skip: Lines before the header.
+        headless: Whether the first row looks like data.
+        titled: Whether the names are the first row's; else they are `column 1` and so on.
+        notes: What was found on the way to the rows.
     """
 
     path: Path
@@ -47,6 +57,19 @@ class Table:
     delimiter: str = ""
     encoding: str = ""
     unreadable: tuple[tuple[str, str], ...] = ()
+    skip: int = 0
+    headless: bool = False
+    titled: bool = True
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def typed(self) -> bool:
+        """Whether the file has types of its own, and so gaps of its own."""
+        return not self.delimiter
+
+    def order(self, name: str) -> int:
+        """Return where a column stands; those that cannot be read come last."""
+        return self.names.index(name) if name in self.names else len(self.names)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order, as int64, float64, bool, timestamp[ms] or string arrays.
@@ -65,63 +88,59 @@ class Table:
         )
 
 
-def open_table(path: Path) -> Table:
-    """Return the table of a CSV (`,` `;` tab or `|`; also gzipped) or Parquet file; the format is seen in its bytes.
+def open_table(path: Path, scratch: Path, said: Format = Format()) -> Table:
+    """Return the table of a file; what it is is seen in its bytes, see `packing`.
+
+    Args:
+        scratch: A folder for what has to be unpacked or written anew; the table reads from it.
 
     Raises:
-        InputError: The file is empty, is neither, or names a column twice.
+        InputError: The file is empty, is no table, or names a column twice.
     """
-    with path.open("rb") as stream:
-        start = stream.read(1 << 16)
-    if not start.strip():
-        raise InputError(f"{path.name} is empty: expected a header line and rows")
-    if start.startswith(PARQUET_MAGIC):
-        return _open_parquet(path)
-    if start.startswith(GZIP_MAGIC):
-        try:
-            with gzip.open(path) as unpacked:
-                start = unpacked.read(1 << 16)
-        except (OSError, EOFError) as error:
-            raise InputError(f"{path.name} is a broken gzip file ({error}): pack it again") from error
-    return _open_csv(path, start)
+    found, notes = packing.unpacked(path, scratch, said.sheet)
+    with found.open("rb") as stream:
+        start = stream.read(SAMPLE_BYTES)
+    if start.startswith(packing.PARQUET):
+        return _open_parquet(found, notes)
+    return _open_text(found, start, scratch, said, notes)
 
 
-def _open_csv(path: Path, start: bytes) -> Table:
-    if b"\0" in start[:1024] and not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{path.name} is not a text file: give a CSV or a Parquet file")
-    encoding = _encoding(path, start)
-    text = start.decode(encoding, errors="replace").lstrip("\ufeff")
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=lambda mark: (_fields(line, mark), -DELIMITERS.index(mark)))
-    found = _opened(path, delimiter, encoding).schema.names
-    names = tuple(name.strip().lstrip("\ufeff") for name in found)
+def _open_text(path: Path, start: bytes, scratch: Path, said: Format, notes: tuple[str, ...]) -> Table:
+    encoding, told = encodings.find(path, said.encoding)
+    text = start.decode(encoding, errors="ignore").lstrip("\ufeff")
+    dialect = dialects.find(text, whole=len(start) < SAMPLE_BYTES)
+    delimiter, skip = dialect.delimiter, dialect.skip
+    if delimiter == dialects.SPACES:
+        path, encoding, delimiter = _with_commas(path, encoding, scratch), "utf-8", ","
+        told = (*told, "its columns are separated by blanks")
+    titled = said.header is not False
+    names = _titles(path, delimiter, encoding, skip) if titled else _numbered(len(dialect.names))
     _check_names(path, names)
-    return Table(path, names, delimiter, encoding)
+    headless = dialect.headless and said.header is None
+    return Table(path, names, delimiter, encoding, (), skip, headless, titled, (*notes, *dialect.notes, *told))
 
 
-def _fields(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+def _titles(path: Path, delimiter: str, encoding: str, skip: int) -> tuple[str, ...]:
+    """Return the names of the header; columns without one, as spreadsheets leave them at the right, get a number."""
+    found = [name.strip().lstrip("\ufeff") for name in _opened(path, delimiter, encoding, skip).schema.names]
+    blank = [place for place, name in enumerate(found) if not name]
+    for place in blank if len(blank) > 1 else ():
+        found[place] = f"unnamed {place + 1}"
+    return tuple(found)
 
 
-def _encoding(path: Path, start: bytes) -> str:
-    """Return UTF-8, UTF-16 where the file says so, or what Excel writes on Western Windows."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with _stream(path) as stream:
-        try:
-            while block := stream.read(BLOCK_BYTES):
-                decoder.decode(block)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8"
+def _numbered(columns: int) -> tuple[str, ...]:
+    return tuple(f"column {place + 1}" for place in range(columns))
 
 
-def _stream(path: Path) -> Any:
-    """Return the bytes of a file, unpacked if they are gzipped, whatever its name ends in."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == GZIP_MAGIC
-    return pa.input_stream(str(path), compression="gzip" if packed else None)
+def _with_commas(path: Path, encoding: str, scratch: Path) -> Path:
+    """Write a file whose columns are separated by blanks as CSV."""
+    import csv
+
+    target = scratch / f"commas-{path.name}"
+    with path.open(encoding=encoding) as source, target.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(line.split() for line in source if line.strip())
+    return target
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -133,12 +152,16 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _opened(path: Path, delimiter: str, encoding: str, names: Sequence[str] = ()) -> pacsv.CSVStreamingReader:
-    options = pacsv.ReadOptions(block_size=BLOCK_BYTES, encoding=encoding)
-    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+def _opened(
+    path: Path, delimiter: str, encoding: str, skip: int, raw: Sequence[str] = (), *, titled: bool = True
+) -> pacsv.CSVStreamingReader:
+    options = pacsv.ReadOptions(
+        block_size=BLOCK_BYTES, encoding=encoding, skip_rows=skip, column_names=None if titled else list(raw)
+    )
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(raw, pa.string()), strings_can_be_null=False)
     try:
         return pacsv.open_csv(
-            _stream(path),
+            pa.input_stream(str(path), compression=None),
             read_options=options,
             parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=convert,
@@ -148,8 +171,9 @@ def _opened(path: Path, delimiter: str, encoding: str, names: Sequence[str] = ()
 
 
 def _csv_batches(table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    raw = _opened(table.path, table.delimiter, table.encoding).schema.names
-    reader = _opened(table.path, table.delimiter, table.encoding, raw)
+    how = (table.path, table.delimiter, table.encoding, table.skip)
+    raw = _opened(*how).schema.names if table.titled else table.names
+    reader = _opened(*how, raw, titled=table.titled)
     places = [table.names.index(name) for name in columns]
     while True:
         try:
@@ -162,11 +186,14 @@ def _csv_batches(table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    detail = str(error).removeprefix("CSV parse error: ").strip()
-    return InputError(f"{path.name} is not a readable CSV: {detail[:300]}; correct that line or its quotes")
+    detail = re.sub(r"\s*\n\s*", " ", str(error).removeprefix("CSV parse error: ").strip())
+    return InputError(
+        f"{path.name} is not a readable CSV: {detail[:300]}; correct that line or its quotes (delimiters that are "
+        "understood: , ; | ~ ^ tab and blanks)"
+    )
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(path: Path, notes: tuple[str, ...]) -> Table:
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -177,7 +204,7 @@ def _open_parquet(path: Path) -> Table:
         (name, str(field.type)) for name, field in zip(names, schema, strict=True) if _plain(field.type) is None
     )
     skipped = {name for name, _ in unreadable}
-    return Table(path, tuple(name for name in names if name not in skipped), unreadable=unreadable)
+    return Table(path, tuple(name for name in names if name not in skipped), unreadable=unreadable, notes=notes)
 
 
 def _parquet_batches(table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:

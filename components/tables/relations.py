@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.schema import UNSEEN, Column, Schema
+from serving.schema import UNSEEN, Column, Schema, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Binned:
     Attributes:
         codes: Bin of each row; -1 where the value is missing, or beyond the drawn range.
         edges: Of a number or date; empty for categories.
-        labels: Of categories and truths; empty for numbers.
+        labels: Of categories, truths and few different numbers; empty where there are edges.
     """
 
     codes: NDArray[np.int64]
@@ -45,6 +45,10 @@ def binned(column: Column, values: NDArray[np.float64], *, equal_rows: bool, bin
         codes = np.where(np.isnan(values), -1, np.where(values == UNSEEN, len(column.categories), values))
         more = ("(other)",) if (present == UNSEEN).any() else ()
         return Binned(codes.astype(np.int64), labels=(*map(str, column.categories), *more))
+    distinct = np.unique(present)
+    if equal_rows and len(distinct) <= bins:
+        codes = np.where(np.isnan(values), -1, np.searchsorted(distinct, values))
+        return Binned(codes.astype(np.int64), labels=tuple(str(decode(column, float(value))) for value in distinct))
     return _cut(column, values, present, equal_rows, bins)
 
 
@@ -53,7 +57,11 @@ def _cut(
 ) -> Binned:
     low, high = (float(present.min()), float(present.max())) if equal_rows else drawn_range(present)
     if equal_rows:
-        edges = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)))
+        # Edges are values, so that equal ones are never torn apart; the largest gets a bin of its own where it is as
+        # frequent as a bin.
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1), method="higher"))
+        if np.mean(present == edges[-1]) * bins > 1:
+            edges = np.append(edges, np.nextafter(edges[-1], np.inf))
     elif column.kind == "integer":
         width = max(1, -(-int(high - low + 1) // bins))
         edges = np.arange(low, high + 1 + width, width) - 0.5

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.casting import (
-    COMMA,
-    DATES,
-    INFINITE,
-    INTEGER,
-    LEADING_ZERO,
-    NUMBER,
-    TRUTH,
-    absent,
-    matches,
-    only,
-)
+from components.tables.calendars import TIME_FORM, Dates
+from components.tables.casting import INFINITE, INTEGER, LEADING_ZERO, TRUTH, absent, matches, only
+from components.tables.markers import COUNTRY
+from components.tables.numerals import HUGE, PLAIN, Signs
 from serving.schema import Kind
 
 MOST_DISTINCT = 10_000
 """Different values that are counted one by one; a column with more is no category."""
 NUMERIC_SHARE = 0.9
-"""A column of numbers or dates may hold one tenth of something else (`unknown`, `n.a.`), which becomes missing."""
+"""A column of numbers or dates may hold one tenth of something else (`see below`), which becomes missing."""
+EXACT = 1 << 53
+"""Beyond it, float64 does not tell a whole number from the next."""
+
+
+@dataclass(frozen=True)
+class Customs:
+    """What the columns of a table have in common; empty where nothing proves it.
+
+    Attributes:
+        decimal: The form of numbers, see `numerals`.
+        first: Which comes first in dates, see `calendars`.
+    """
+
+    decimal: str = ""
+    first: str = ""
 
 
 class Tally:
@@ -34,23 +42,36 @@ class Tally:
 
     Attributes:
         distinct: Number of different values, None when there are more than `MOST_DISTINCT`.
+        marked: Values `NA`, while they mean "no value".
+        weak: Values that mean "no value" if the column is one of numbers or dates.
+        huge: Whole numbers that a float64 may not hold exactly.
         consecutive: Whether the values count up by one from row to row.
     """
 
-    def __init__(self, name: str, missing: frozenset[str]) -> None:
-        """Start with no rows."""
+    def __init__(self, name: str, missing: frozenset[str], weak: frozenset[str] = frozenset()) -> None:
+        """Start with no rows.
+
+        Args:
+            missing: Texts that mean "no value".
+            weak: Texts that do among numbers and dates.
+        """
         self.name = name
         self.rows = 0
         self.present = 0
         self.infinite = 0
         self.leading_zeros = 0
-        self._no_number: Any = None
-        self._no_date: Any = None
+        self.weak = 0
+        self.marked = 0
+        self.huge = 0
+        self.signs = Signs()
+        self.dates = Dates()
         self._missing = missing
+        self._weak = pa.array(sorted(weak), pa.string())
         self._type: pa.DataType | None = None
         self._values: Counter[Any] | None = Counter()
-        self._patterns = dict.fromkeys((INTEGER, NUMBER, COMMA, TRUTH, *DATES), 0)
-        self._last: float | None = None
+        self._example: Any = None
+        self._patterns = dict.fromkeys((INTEGER, TRUTH), 0)
+        self._last: int | None = None
         self.consecutive = True
 
     @property
@@ -65,7 +86,12 @@ class Tally:
     @property
     def example(self) -> Any:
         """Return the most frequent value, or one of them when they are not counted."""
-        return self._values.most_common(1)[0][0] if self._values else self._no_number
+        return self._values.most_common(1)[0][0] if self._values else self._example
+
+    @property
+    def values(self) -> Counter[Any]:
+        """Return how often each value occurs; empty when there are too many to count."""
+        return self._values or Counter()
 
     @property
     def whole(self) -> bool:
@@ -78,6 +104,12 @@ class Tally:
         kind = self._type
         return kind is not None and not (pa.types.is_boolean(kind) or pa.types.is_timestamp(kind))
 
+    @property
+    def identifies(self) -> bool:
+        """Whether it holds whole numbers that no number here can hold, so many of them that they name the rows."""
+        whole = self._patterns[INTEGER] + self.huge == self.present
+        return bool(self.huge and whole and (self.distinct is None or self.distinct > self.present / 2))
+
     def covered(self, most: int) -> int:
         """Return how many rows the `most` frequent values cover."""
         return sum(number for _, number in self._values.most_common(most)) if self._values else 0
@@ -86,6 +118,8 @@ class Tally:
         """Count the values of a batch."""
         self._type = array.type
         self.rows += len(array)
+        if COUNTRY in self._missing and array.type == pa.string():
+            self.marked += _true(pc.equal(array, COUNTRY))
         array = absent(array, self._missing).drop_null()
         self.present += len(array)
         if len(array) == 0:
@@ -96,40 +130,25 @@ class Tally:
         else:
             self._count_typed(array)
 
-    def kind(self) -> tuple[Kind, str]:
+    def kind(self, customs: Customs = Customs()) -> tuple[Kind, str]:
         """Return the kind of the column and the form of its values (see `Reading`)."""
         if self._type is not None and self._type != pa.string():
             return self._typed_kind(), ""
-        found = self._patterns
+        found, present = self._patterns, self.present - self.weak
         if self.present and found[TRUTH] == self.present:
             return "boolean", ""
-        for pattern, form in DATES.items():
-            if found[pattern] >= NUMERIC_SHARE * max(self.present, 1):
-                return "date", form
-        if self.leading_zeros and found[INTEGER] >= NUMERIC_SHARE * self.present:
+        if self.identifies:
             return "category", ""
-        if found[NUMBER] + self.infinite >= NUMERIC_SHARE * max(self.present, 1):
-            return ("integer" if found[INTEGER] == found[NUMBER] and found[NUMBER] else "number"), ""
-        if found[COMMA] >= NUMERIC_SHARE * max(self.present, 1):
-            return "number", "comma"
+        needed = NUMERIC_SHARE * max(present, 1)
+        if form := self.dates.form(needed, customs.first, self.distinct):
+            return ("number" if form == TIME_FORM else "date"), form
+        if self.leading_zeros and found[INTEGER] >= NUMERIC_SHARE * present:
+            return "category", ""
+        form = self.signs.form(customs.decimal)
+        if present and self.signs.fitting(form) + self.infinite >= needed and not self.signs.mixed:
+            whole = not form and found[INTEGER] == self.signs.plain
+            return ("integer" if whole else "number"), form
         return "category", ""
-
-    def odd(self, kind: Kind) -> int:
-        """Return how many values do not fit a kind."""
-        if self._type != pa.string():
-            return 0
-        found = self._patterns
-        fitting = {
-            "integer": found[INTEGER] + self.infinite,
-            "number": max(found[NUMBER], found[COMMA]) + self.infinite,
-            "date": max(found[pattern] for pattern in DATES),
-            "boolean": found[TRUTH] or self.present,
-        }
-        return self.present - fitting.get(kind, self.present)
-
-    def odd_example(self, kind: Kind) -> Any:
-        """Return a value that does not fit a kind."""
-        return self._no_date if kind == "date" else self._no_number
 
     def _count_values(self, array: pa.Array) -> None:
         if self._values is None:
@@ -137,27 +156,29 @@ class Tally:
         for item in pc.value_counts(array).to_pylist():
             self._values[item["values"]] += item["counts"]
         if len(self._values) > MOST_DISTINCT:
-            self._no_number = self._no_number or next(iter(self._values))
+            self._example = next(iter(self._values))
             self._values = None
 
     def _count_patterns(self, array: pa.Array) -> None:
-        """Count matches; a pattern that most values so far did not match is given up, which saves most of the time."""
+        weak = pc.is_in(array, self._weak)
+        self.weak += _true(weak)
+        rest = array.filter(pc.invert(weak))
+        plain = matches(rest, PLAIN)
+        if _true(plain) < len(rest):
+            infinite = matches(rest, INFINITE)
+            self.infinite += _true(infinite)
+            self.signs.add(rest.filter(plain), rest.filter(pc.invert(pc.or_(plain, infinite))))
+        else:
+            self.signs.add(rest, rest[:0])
+        self.dates.add(rest)
         before = self.present - len(array)
         for pattern, count in self._patterns.items():
-            if count >= before / 2:
+            if count >= (before - self.weak) / 2:
                 self._patterns[pattern] = count + _true(matches(array, pattern))
-        numbers = matches(array, NUMBER)
-        if _true(numbers) < len(array):
-            infinite = matches(array, INFINITE)
-            self.infinite += _true(infinite)
-            rest = array.filter(pc.invert(pc.or_(numbers, infinite)))
-            self._no_number = self._no_number or (rest[0].as_py() if len(rest) else None)
-        form = max(DATES, key=lambda pattern: self._patterns[pattern])
-        if self._patterns[form] and self._no_date is None:
-            rest = array.filter(pc.invert(matches(array, form)))
-            self._no_date = rest[0].as_py() if len(rest) else None
         if self._patterns[INTEGER]:
             self.leading_zeros += _true(matches(array, LEADING_ZERO))
+        if _true(plain):
+            self.huge += _true(matches(rest.filter(plain), HUGE))
         self._follow(only(array, matches(array, INTEGER)) if self._patterns[INTEGER] == self.present else None)
 
     def _count_typed(self, array: pa.Array) -> None:
@@ -167,7 +188,9 @@ class Tally:
             numbers = array.filter(finite)
             self._patterns[INTEGER] += _true(pc.equal(numbers, pc.floor(numbers)))
         elif pa.types.is_integer(array.type):
-            self._patterns[INTEGER] += len(array)
+            beyond = _true(pc.or_(pc.greater(array, EXACT), pc.less(array, -EXACT)))
+            self.huge += beyond
+            self._patterns[INTEGER] += len(array) - beyond
         self._follow(array if pa.types.is_integer(array.type) else None)
 
     def _follow(self, array: pa.Array | None) -> None:
@@ -175,10 +198,12 @@ class Tally:
         if not self.consecutive or array is None:
             self.consecutive = False
             return
-        values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
-        joined = values if self._last is None else np.append(self._last, values)
-        self.consecutive = bool(np.all(np.diff(joined) == 1))
-        self._last = float(values[-1])
+        if array.type == pa.string():
+            array = pc.cast(pc.replace_substring_regex(array, r"^\+|\.0*$", ""), pa.int64())
+        values = array.to_numpy(zero_copy_only=False)
+        joined = values if self._last is None else np.append(np.int64(self._last), values)
+        self.consecutive = bool(np.all(joined[1:] == joined[:-1] + 1))
+        self._last = int(values[-1])
 
     def _typed_kind(self) -> Kind:
         kind = self._type
@@ -186,6 +211,8 @@ class Tally:
             return "boolean"
         if pa.types.is_timestamp(kind):
             return "date"
+        if self.identifies:
+            return "category"
         return "integer" if self.present and self.whole else "number"
 
 

@@ -37,9 +37,12 @@ def boosting(schema: Schema, seed: int) -> Pipeline:
 
 def read(path: Path) -> pd.DataFrame:
     """Return the table of a small file as it stands, CSV values as text; `ingest` streams and infers instead."""
+    import tempfile
+
     from components.tables import reading
 
-    return reading.open_table(path).frame()
+    with tempfile.TemporaryDirectory(prefix="headrace-table-") as scratch:
+        return reading.open_table(path, Path(scratch)).frame()
 
 
 USE_CASE = UseCase(

@@ -53,8 +53,8 @@ class Plain:
         if task.status == record.SKIPPED:
             return
         self.say(line(task))
-        if tail:
-            self.say("\n".join(f"    {text}" for text in tail.splitlines()))
+        for text in (*told(task), *tail.splitlines()):
+            self.say(f"    {text}")
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -88,8 +88,8 @@ class Rich:
             return
         with self._lock:
             self._tasks[task.path] = task
-        if tail:
-            self.say("\n".join(f"    {text}" for text in tail.splitlines()))
+        for text in (*told(task), *tail.splitlines()):
+            self.say(f"    {text}")
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -130,6 +130,13 @@ class Rich:
 def best() -> Plain | Rich:
     """Return the display that suits standard output."""
     return Rich() if sys.stdout.isatty() else Plain()
+
+
+def told(task: Task) -> list[str]:
+    """Return what a person should read before training starts: how each column of the table was understood."""
+    if task.status != record.SUCCEEDED or task.reused:
+        return []
+    return [text for one in task.artifacts.values() for text in str(one.metadata.get("understood", "")).splitlines()]
 
 
 def line(task: Task) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from components.tables.casting import Reading, is_missing, typed
+from components.tables.casting import Reading, absent, typed
+from components.tables.markers import Markers
 from components.tables.tallies import Tally
 from serving.schema import Kind
 
-MISSING = is_missing(["-999"])
+MISSING = Markers(["-999"]).always("x")
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,13 @@ MISSING = is_missing(["-999"])
         ("number", "", ["1.5", "+2", "-3e2", ".5", "7."], [1.5, 2.0, -300.0, 0.5, 7.0]),
         ("number", "", ["NA", "?", "", "nan", "-999", "inf", "-Infinity", "1e39", "0x1", "1_0", "a"], [None] * 11),
         ("number", "comma", ["1,5", "-2", "3.5"], [1.5, -2.0, None]),
+        (
+            "number",
+            "point",
+            ["$1,234.50", "(5)", "12%", "1 000", "7-", "1.234,5"],
+            [1234.5, -5.0, 12.0, 1000.0, -7.0, None],
+        ),
+        ("number", "time of day", ["13:30", "1:30 pm", "12:00 AM", "25:00"], [13.5, 13.5, 0.0, None]),
         ("integer", "", ["1", "2.0", "-3", "+4", "1.5", "x"], [1, 2, -3, 4, None, None]),
         (
             "boolean",
@@ -28,14 +36,14 @@ MISSING = is_missing(["-999"])
             ["true", "FALSE", "Yes", "n", "1", "0", "maybe"],
             [True, False, True, False, True, False, None],
         ),
-        ("category", "", ["a", "NA", "None", "0012"], ["a", None, "None", "0012"]),
+        ("category", "", ["a", "NA", "None", "none", "0012"], ["a", None, None, "none", "0012"]),
         ("category", "whole", ["1", "2", "x"], [1, 2, None]),
     ],
 )
 def test_casts_texts(kind: Kind, form: str, values: list[str], expected: list[Any]) -> None:
     reading = Reading("x", kind, form)
 
-    found = typed(pa.array(values), reading, MISSING)
+    found = typed(absent(pa.array(values), MISSING), reading)
 
     assert found.type == reading.type
     assert found.to_pylist() == expected
@@ -55,20 +63,20 @@ def test_casts_texts(kind: Kind, form: str, values: list[str], expected: list[An
         ("iso", "2023-04-31", None),
         ("iso", "2023-04-30T24:00", None),
         ("iso", "yesterday", None),
-        ("%d.%m.%Y", "1.2.2024", datetime(2024, 2, 1)),
-        ("%m/%d/%Y", "1/31/2024", datetime(2024, 1, 31)),
-        ("%d/%m/%Y", "31/1/2024", datetime(2024, 1, 31)),
-        ("%Y/%m/%d", "2024/1/31", datetime(2024, 1, 31)),
+        ("day first", "1.2.2024", datetime(2024, 2, 1)),
+        ("month first", "1/31/2024", datetime(2024, 1, 31)),
+        ("day first", "31/1/2024", datetime(2024, 1, 31)),
+        ("year first", "2024/1/31", datetime(2024, 1, 31)),
     ],
 )
 def test_casts_dates(form: str, text: str, expected: datetime | None) -> None:
-    assert typed(pa.array([text]), Reading("d", "date", form), MISSING).to_pylist() == [expected]
+    assert typed(absent(pa.array([text]), MISSING), Reading("d", "date", form)).to_pylist() == [expected]
 
 
 def test_dates_with_and_without_zones_do_not_touch_each_other() -> None:
     texts = pa.array(["2024-03-01T10:00+02:00", "2024-03-01 10:00", None, "2023-02-29", "2024-03-01T10:00:00Z"])
 
-    hours = [one and one.hour for one in typed(texts, Reading("d", "date", "iso"), MISSING).to_pylist()]
+    hours = [one and one.hour for one in typed(absent(texts, MISSING), Reading("d", "date", "iso")).to_pylist()]
 
     assert hours == [8, 10, None, None, 10]
 
@@ -86,7 +94,7 @@ def test_dates_with_and_without_zones_do_not_touch_each_other() -> None:
     ],
 )
 def test_casts_typed_values(array: pa.Array, kind: Kind, expected: list[Any]) -> None:
-    assert typed(array, Reading("x", kind), MISSING).to_pylist() == expected
+    assert typed(absent(array, MISSING), Reading("x", kind)).to_pylist() == expected
 
 
 @pytest.mark.parametrize(

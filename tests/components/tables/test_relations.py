@@ -75,3 +75,23 @@ def test_correlation_is_by_rank_and_leaves_categories_out() -> None:
 
     assert names == ["x", "y"]
     assert matrix[0][1] == pytest.approx(1.0)
+
+
+def test_every_value_of_few_has_a_bin_of_its_own() -> None:
+    """A flag that says the target in 85 of 100 rows goes with it: Cramer's V of a two by two table is 0.7."""
+    flag = np.tile([0.0, 1.0], 500)
+    agrees = np.arange(1000) % 100 < 85
+    target = np.where(agrees, flag, 1 - flag).astype(np.int64)
+    classes = binned(Column("n", "integer"), np.array([1.0, 2.0, 3.0, 3.0, np.nan]), equal_rows=True)
+
+    assert association(binned(Column("f", "integer"), flag, equal_rows=True), target) == pytest.approx(0.7, abs=0.01)
+    assert classes is not None
+    assert classes.labels == ("1", "2", "3")
+    assert classes.codes.tolist() == [0, 1, 2, 2, -1]
+
+
+def test_a_most_frequent_largest_value_is_not_merged_with_the_next() -> None:
+    values = np.append(RANDOM.uniform(0, 1, 500), np.full(500, 5.0))
+    target = (values == 5.0).astype(np.int64)
+
+    assert association(binned(Column("n", "number"), values, equal_rows=True), target) > 0.99
