@@ -56,7 +56,7 @@ def logistic(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 def forest(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a random forest of 100 trees."""
     model = RandomForestClassifier(n_estimators=100, min_samples_leaf=4, max_features=0.15, random_state=seed)
-    return Pipeline([*preprocess(schema, derived=derived, scale=False), ("model", model)])
+    return Pipeline([*preprocess(schema, derived=derived, scale=False, dense=True), ("model", model)])
 
 
 def svm(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
@@ -77,7 +77,8 @@ def boosting(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
         early_stopping=False,
         random_state=seed,
     )
-    return Pipeline([*preprocess(schema, derived=derived, fill=False, scale=False), ("model", model)])
+    steps = preprocess(schema, derived=derived, fill=False, scale=False, dense=True)
+    return Pipeline([*steps, ("model", model)])
 
 
 def voting(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
@@ -98,7 +99,7 @@ def ridge(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 def forest_regressor(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a random forest of 60 regression trees, leaves of 3 rows or more to bound its size."""
     model = RandomForestRegressor(n_estimators=60, min_samples_leaf=3, max_features=0.4, random_state=seed)
-    return Pipeline([*preprocess(schema, derived=derived, scale=False), ("model", model)])
+    return Pipeline([*preprocess(schema, derived=derived, scale=False, dense=True), ("model", model)])
 
 
 def boosting_regressor(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
@@ -113,4 +114,5 @@ def boosting_regressor(schema: Schema, seed: int, *, derived: Extra = ()) -> Pip
         early_stopping=False,
         random_state=seed,
     )
-    return Pipeline([*preprocess(schema, derived=derived, fill=False, scale=False), ("model", model)])
+    steps = preprocess(schema, derived=derived, fill=False, scale=False, dense=True)
+    return Pipeline([*steps, ("model", model)])
