@@ -35,7 +35,7 @@ PATTERNS = {
     "year first": rf"^(\d{{4}})[./-]{_MONTH}[./-]{_DAY}({_TIME})$",
     "day, name of the month": rf"(?i)^{_WEEKDAY}{_DAY}(?:st|nd|rd|th)?[ .-]*{_NAMED}[ .,-]*{_YEAR}({_TIME})$",
     "name of the month, day": rf"(?i)^{_WEEKDAY}{_NAMED}[ .-]*{_DAY}(?:st|nd|rd|th)?,?[ -]+(\d{{4}})({_TIME})$",
-    "year and month": rf"^{_FULL_YEAR}[-/.]{_MONTH}$",
+    "year and month": rf"^{_FULL_YEAR}[-/]{_MONTH}$",
     "name of the month, year": rf"(?i)^{_NAMED}[ .,-]*(\d{{4}})$",
     "digits": r"^((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$",
 }
@@ -88,6 +88,13 @@ class Dates:
                         pc.sum(pc.match_substring_regex(held, r"^\d+[./-]\d+[./-]\d{2}($|\D)")).as_py() or 0
                     )
                     self.example = self.example or str(held[0].as_py())
+
+    def add_numbers(self, array: pa.Array) -> None:
+        """Count a batch of plain numbers, of which only those of eight digits can be dates."""
+        before, self.values = self.values, self.values + len(array)
+        if self.found["digits"] >= before / 2:
+            fits = pc.match_substring_regex(array, PATTERNS["digits"])
+            self.found["digits"] += int(pc.sum(fits).as_py() or 0)
 
     @property
     def certain(self) -> str:

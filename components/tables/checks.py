@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.dataset import SPLITS, Dataset
-from components.tables.statistics import Numbers, Values, as_floats, column, duplicates, summary, value_counts
+from components.tables.statistics import Numbers, Values, as_floats, column, columns, duplicates, summary, value_counts
 from components.use_cases import UseCase
 from serving.schema import Column
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 LEAST_CLASS_SHARE = 0.01
@@ -60,11 +61,12 @@ class Facts:
 def facts_of(dataset: Dataset) -> Facts:
     """Return the facts of a data set, one column in memory at a time."""
     paths = paths_of(dataset)
-    columns = {one.name: summary(column(paths, one.name), one.kind) for one in dataset.schema.columns}
+    kinds = {one.name: one.kind for one in dataset.schema.columns}
+    found_columns = {name: summary(array, kinds[name]) for name, array in columns(paths, list(kinds))}
     target = dataset.schema.target
     found = column(paths, target.name)
     return Facts(
-        columns=columns,
+        columns=found_columns,
         target=value_counts(found) if target.classes else summary(found, "number"),
         rows=sum(dataset.rows.values()),
         duplicates=duplicates(paths),
@@ -142,8 +144,10 @@ def compared(dataset: Dataset, facts: Facts, previous: Dataset) -> Iterator[Chec
         yield Check(name, "presence", "no such column", f"the {before[name].kind} column of before", False, ACCEPT)
     for name in now.keys() - before.keys():
         yield Check(name, "presence", f"a new {now[name].kind} column", "the columns of before", False, ACCEPT)
-    for name in [name for name in before if name in now]:
-        yield from _column_compared(dataset, facts, previous, before[name], now[name])
+    shared = [name for name in before if name in now]
+    arrays = zip(columns(paths_of(previous), shared), columns(paths_of(dataset), shared), strict=True)
+    for (name, was), (_, found) in arrays:
+        yield from _column_compared(facts, before[name], now[name], was, found)
     yield from _target_compared(facts, previous, dataset)
 
 
@@ -275,12 +279,14 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.bincount(places, minlength=len(edges) + 1) / max(1, len(values))
 
 
-def _column_compared(dataset: Dataset, facts: Facts, previous: Dataset, before: Column, now: Column) -> Iterator[Check]:
+def _column_compared(
+    facts: Facts, before: Column, now: Column, was: pa.ChunkedArray, held: pa.ChunkedArray
+) -> Iterator[Check]:
     if before.kind != now.kind:
         yield Check(now.name, "type", now.kind, before.kind, False, ACCEPT)
         return
     found = facts.columns[now.name]
-    known = summary(column(paths_of(previous), now.name), now.kind)
+    known = summary(was, now.kind)
     most = min(1.0, known.missing_share + MORE_MISSING)
     yield Check(
         now.name, "missing", share(found.missing_share), f"at most {share(most)}", found.missing_share <= most, ACCEPT
@@ -293,7 +299,7 @@ def _column_compared(dataset: Dataset, facts: Facts, previous: Dataset, before: 
         yield Check(now.name, "categories", told, f"at most {share(OUTSIDE)}", part <= OUTSIDE, ACCEPT)
     elif isinstance(known, Numbers):
         low, high = known.quantiles[0], known.quantiles[-1]
-        values = as_floats(column(paths_of(dataset), now.name))
+        values = as_floats(held)
         values = values[~np.isnan(values)]
         part = float(((values < low) | (values > high)).mean()) if len(values) else 0.0
         accepted = f"at most {share(OUTSIDE)} outside {shown(low)} to {shown(high)}"

@@ -17,6 +17,7 @@ from components.tables.decisions import LEFT_OUT, Decision
 from components.tables.markers import COUNTRY, FEWEST_CODES, Markers, is_code
 from components.tables.names import is_identifier
 from components.tables.overrides import Overrides, check_columns, listed
+from components.tables.reading import gathered
 from components.tables.tallies import MOST_DISTINCT, Customs, Tally
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _leave_out(decisions: _Decisions, name: str, why: str) -> None:
 def count(table: Table, names: Sequence[str], markers: Markers) -> dict[str, Tally]:
     """Return the tally of each column over all rows."""
     tallies = {name: Tally(name, markers.always(name), markers.among_numbers(name)) for name in names}
-    for batch in table.batches(names):
+    for batch in gathered(table.batches(names)):
         for name, array in zip(names, batch.columns, strict=True):
             tallies[name].add(array)
     return tallies

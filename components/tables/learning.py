@@ -62,11 +62,10 @@ def labels(staged: Staged) -> Labels:
 def schema_of(staged: Staged, found: Labels, use_case: UseCase, train: Path) -> tuple[Schema, tuple[str, ...]]:
     """Return the schema of a data set, and notes on what the training rows lack."""
     columns, notes = [], []
-    for name, kind in staged.kinds.items():
-        expected = use_case.columns.get(name)
-        column = _column(name, kind, expected, statistics.column([train], name))
+    for name, array in statistics.columns([train], list(staged.kinds)):
+        column = _column(name, staged.kinds[name], use_case.columns.get(name), array)
         columns.append(column)
-        if kind == "category" and not column.categories:
+        if column.kind == "category" and not column.categories:
             notes.append(f"column {name!r} has no value in the training rows")
     target = Target(
         name=staged.target,

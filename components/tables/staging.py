@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from components.tables.casting import INFINITE, TYPES, Reading, absent, matches,
 from components.tables.decisions import Decision
 from components.tables.inference import infer
 from components.tables.overrides import listed
-from components.tables.reading import BATCH_ROWS, Format, open_table
+from components.tables.reading import Format, gathered, open_table
 from serving.schema import FLOAT32_MAX, Kind, Label, Task
 
 if TYPE_CHECKING:
@@ -150,19 +149,3 @@ class _Loss:
     @property
     def told(self) -> str:
         return f"no {self._kind}, so missing: {self.lost:,} of {self._values:,} values, such as {self._example!r}"
-
-
-def gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of small batches in batches of at least `BATCH_ROWS`, the last one aside."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(one.num_rows for one in held) >= BATCH_ROWS:
-            yield _joined(held)
-            held = []
-    if held:
-        yield _joined(held)
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

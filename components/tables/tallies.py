@@ -160,26 +160,40 @@ class Tally:
             self._values = None
 
     def _count_patterns(self, array: pa.Array) -> None:
-        weak = pc.is_in(array, self._weak)
-        self.weak += _true(weak)
-        rest = array.filter(pc.invert(weak))
-        plain = matches(rest, PLAIN)
-        if _true(plain) < len(rest):
-            infinite = matches(rest, INFINITE)
-            self.infinite += _true(infinite)
-            self.signs.add(rest.filter(plain), rest.filter(pc.invert(pc.or_(plain, infinite))))
+        before = self.present - len(array) - self.weak
+        plain = matches(array, PLAIN)
+        numbers = array.filter(plain)
+        if len(numbers) == len(array):
+            self.signs.add(numbers, array[:0])
+            self.dates.add_numbers(array)
         else:
-            self.signs.add(rest, rest[:0])
-        self.dates.add(rest)
-        before = self.present - len(array)
-        for pattern, count in self._patterns.items():
-            if count >= (before - self.weak) / 2:
-                self._patterns[pattern] = count + _true(matches(array, pattern))
+            self._count_texts(array, numbers, pc.invert(plain), before)
+        whole = self._count(INTEGER, numbers, before)
         if self._patterns[INTEGER]:
-            self.leading_zeros += _true(matches(array, LEADING_ZERO))
-        if _true(plain):
-            self.huge += _true(matches(rest.filter(plain), HUGE))
+            self.leading_zeros += _true(matches(numbers, LEADING_ZERO))
+        if whole < len(numbers):
+            self.huge += _true(matches(numbers, HUGE))
         self._follow(only(array, matches(array, INTEGER)) if self._patterns[INTEGER] == self.present else None)
+
+    def _count_texts(self, array: pa.Array, numbers: pa.Array, other: pa.Array, before: int) -> None:
+        """Count what is not only plain numbers."""
+        texts = array.filter(other)
+        weak = pc.is_in(texts, self._weak)
+        self.weak += _true(weak)
+        texts = texts.filter(pc.invert(weak))
+        infinite = matches(texts, INFINITE)
+        self.infinite += _true(infinite)
+        self.signs.add(numbers, texts.filter(pc.invert(infinite)))
+        self.dates.add(pa.concat_arrays([numbers, texts]))
+        self._count(TRUTH, texts, before)
+
+    def _count(self, pattern: str, array: pa.Array, before: int) -> int:
+        """Count matches and return those of this batch; a pattern that most values before it lack is given up."""
+        if self._patterns[pattern] < before / 2:
+            return 0
+        found = _true(matches(array, pattern))
+        self._patterns[pattern] += found
+        return found
 
     def _count_typed(self, array: pa.Array) -> None:
         if pa.types.is_floating(array.type):

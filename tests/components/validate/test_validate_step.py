@@ -13,6 +13,7 @@ import pytest
 from components import datasets
 from components.ingest.step import ingest
 from components.settings import Settings
+from components.tables import statistics
 from components.validate.step import ExpectationFailed, validate
 
 HEART = "63.0,1.0,1.0,145.0,233.0,1.0,2.0,150.0,0.0,2.3,3.0,0.0,6.0,{num}"
@@ -225,3 +226,20 @@ def test_a_target_of_few_values_or_heavy_tails_is_split_fairly_and_passes(
     generator = np.random.default_rng(2)
     for values in (generator.poisson(0.3, 500) + 0.5, generator.pareto(0.7, 500), np.round(generator.normal(size=500))):
         validate(make('{"task": "regression"}', rows=500, y=values), tmp_path / "report.md")
+
+
+def test_a_wide_table_is_read_in_few_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look reads the description of all columns: one a column made 2,000 of them cost minutes."""
+    looks = []
+    read = statistics.pq.read_table
+    monkeypatch.setattr(statistics.pq, "read_table", lambda *args, **how: looks.append(how) or read(*args, **how))
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 300)), columns=[f"c{place}" for place in range(300)])
+    for split in ("train", "validation", "test"):
+        frame.to_parquet(tmp_path / f"{split}.parquet")
+    paths = [tmp_path / f"{split}.parquet" for split in ("train", "validation", "test")]
+
+    found = dict(statistics.columns(paths, list(frame.columns)))
+
+    assert list(found) == list(frame.columns)
+    assert all(len(array) == 180 for array in found.values())
+    assert len(looks) == 3
