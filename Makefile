@@ -15,9 +15,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
-INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet
+INSTALL := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip install --quiet
 
-USE_CASE ?= heart
+USE_CASE ?=
 CSV      ?=
 TARGET   ?=
 MODEL    ?=
@@ -53,8 +53,8 @@ help: ## Show this list
 
 setup: $(VENV)/.laptop ## Install what the laptop run needs
 
-run: $(VENV)/.laptop ## Data in, served model out: USE_CASE=heart|iris|housing, or CSV=file TARGET=column [MODEL=name]
-	@$(BIN)/python -m pipelines run $(if $(CSV),csv --source "$(CSV)" --target "$(TARGET)",$(USE_CASE)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+run: $(VENV)/.laptop ## Data in, served model out: USE_CASE=heart|iris|housing [heart], or CSV=file TARGET=column [MODEL=name]
+	@$(BIN)/python -m pipelines run $(if $(CSV),csv --source "$(CSV)" --target "$(TARGET)",$(USE_CASE)) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 serve: $(VENV)/.laptop ## Serve the champion of USE_CASE (or MODEL) in the foreground
 	@$(BIN)/python -m pipelines serve $(if $(MODEL),$(MODEL),$(USE_CASE)) $(ARGS)

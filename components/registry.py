@@ -74,7 +74,7 @@ def identity(bundle: Bundle) -> str:
     parts = (
         bundle.candidate,
         bundle.provenance.get("dataset"),
-        bundle.files[bundles.MODEL].sha256,
+        *(bundle.files[name].sha256 for name in (bundles.MODEL, bundles.GOLDEN, bundles.REFERENCE)),
         schema_to_json(bundle.schema),
     )
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -57,6 +57,18 @@ def _is_told(error: Exception) -> bool:
     return isinstance(error, OSError | ReleaseError | SeamMoved | ServiceError | SettingsError | StoreError)
 
 
+def release() -> str:
+    """Return the version of the project, with the commit where there is one."""
+    from importlib import metadata
+
+    code = os.environ.get("HEADRACE_CODE_VERSION", "")
+    return metadata.version("headrace") + (f" ({code})" if code else "")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def _run(options: argparse.Namespace, home: Path) -> int:
     from pipelines.local import choice, progress, summary
     from pipelines.local.run import run
@@ -78,7 +90,7 @@ def _run(options: argparse.Namespace, home: Path) -> int:
     try:
         done = run(choice.order(wanted, home), show)
     except Interrupted as stopped:
-        show.say("stopped; the same command with --resume goes on where it was")
+        show.say("stopped; `run --resume` goes on where it was")
         return 128 + stopped.number
     for line in summary.closing(done):
         show.say(line)
@@ -141,7 +153,7 @@ def _fetch(options: argparse.Namespace, home: Path) -> int:
     from pipelines.local import catalogue
     from pipelines.local.signals import interruptible
 
-    folder = options.output or Path(f"{options.model}-{options.version[:12]}")
+    folder = options.output or home / "fetched" / f"{options.model}-{options.version[:12]}"
     with interruptible():
         print(catalogue.fetch(home, options.model, options.version, folder))
     return 0
@@ -152,7 +164,7 @@ def _serve(options: argparse.Namespace, home: Path) -> int:
     from pipelines.local.signals import interruptible
 
     with interruptible():
-        server.serve(home, options.model, options.http_port, options.grpc_port)
+        server.serve(home, options.model, options.http_port, options.grpc_port, _say)
 
 
 def _stop(options: argparse.Namespace, home: Path) -> int:
@@ -168,7 +180,7 @@ def _ui(options: argparse.Namespace, home: Path) -> int:
     from pipelines.local.signals import interruptible
 
     with interruptible():
-        return server.ui(home, options.port)
+        return server.ui(home, options.port, _say, options.model)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train, judge and release a model: on this machine, or as a file for Kubeflow Pipelines.",
         epilog="State lies in .headrace; set HEADRACE_HOME for another folder. make clean removes it.",
     )
+    parser.add_argument("--version", action="version", version=f"headrace {release()}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_run(verbs)
     made = verbs.add_parser("compile", help="write pipelines/compiled/training.yaml, the file a cluster takes")
@@ -211,7 +224,7 @@ def _add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     run.add_argument("use_case", nargs="?", metavar="USE_CASE", help="heart, iris, housing, csv, ... [heart]")
     source = run.add_mutually_exclusive_group()
-    source.add_argument("--csv", metavar="FILE", help="a CSV or Parquet file: path, URL or s3:// address")
+    source.add_argument("--csv", metavar="FILE", help="a table: path, URL or s3:// address")
     source.add_argument("--source", metavar="PLACE", help="another place for the data of the use case")
     run.add_argument("--target", metavar="COLUMN", help="the column to predict")
     run.add_argument("--model", metavar="NAME", help="name to register and serve under")
@@ -236,13 +249,14 @@ def _add_others(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fetched.set_defaults(verb=_fetch)
     served = verbs.add_parser("serve", help="serve the champion of a model in the foreground")
     served.add_argument("model", nargs="?", default="heart", metavar="MODEL", help="[heart]")
-    served.add_argument("--http-port", type=int, metavar="PORT", help="[8080]")
-    served.add_argument("--grpc-port", type=int, metavar="PORT", help="[8081]")
+    served.add_argument("--http-port", type=int, metavar="PORT", help="[8080, or another where it is taken]")
+    served.add_argument("--grpc-port", type=int, metavar="PORT", help="[8081, or another where it is taken]")
     served.set_defaults(verb=_serve)
     stopped = verbs.add_parser("stop", help="stop the servers that runs left in the background")
     stopped.set_defaults(verb=_stop)
     pages = verbs.add_parser("ui", help="open MLflow on the local store")
-    pages.add_argument("--port", type=int, default=5000, metavar="PORT", help="[5000]")
+    pages.add_argument("--port", type=int, default=5000, metavar="PORT", help="[5000, or another where it is taken]")
+    pages.add_argument("--model", default="", metavar="MODEL", help="whose runs to open [of the newest run]")
     pages.set_defaults(verb=_ui)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib import request as http
 from urllib.error import URLError
@@ -35,11 +36,13 @@ class Served:
 
     Attributes:
         version: What it serves; empty when it does not run.
+        since: When it began to serve that.
     """
 
     url: str
     version: str
     champion: str
+    since: str = ""
 
 
 def served(settings: Settings, model: str) -> Served:
@@ -51,7 +54,9 @@ def served(settings: Settings, model: str) -> Served:
     _versions(settings, model)
     server = laptop.running(settings.home / "served" / model, model)
     version = _asked(server.url, model) if server else ""
-    return Served(server.url if server else "", version, tracking.champion(settings, model) or "")
+    link = settings.home / "served" / model / "current"
+    since = f"{datetime.fromtimestamp(link.lstat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC" if version else ""
+    return Served(server.url if server else "", version, tracking.champion(settings, model) or "", since)
 
 
 def outcomes(settings: Settings, model: str) -> list[tuple[Registered, str, str]]:

@@ -112,7 +112,8 @@ def _status(options: argparse.Namespace, home: Path) -> int:
         if options.environment == LAPTOP:
             found = releases.served(known, options.model)
             say(f"champion  {found.champion or 'none'}")
-            say(f"serving   {f'{found.version} at {found.url}' if found.version else 'no server runs'}")
+            since = f" since {found.since}" if found.since else ""
+            say(f"serving   {f'{found.version} at {found.url}{since}' if found.version else 'no server runs'}")
             return 0 if found.version and found.version == found.champion else FAILURE
         state = history.status(options.model)
     say(f"champion  {state.champion or 'none'}")
@@ -143,18 +144,18 @@ def _history(options: argparse.Namespace, home: Path) -> int:
                     "champion" if str(item.number) == champion else outcome,
                     _moment(item.created_ms),
                     item.tags.get(tracking.CANDIDATE_TAG, ""),
-                    item.run[:24],
+                    item.run,
                     reason,
                 )
                 for item, outcome, reason in releases.outcomes(known, options.model)
             ]
-            head = ("VERSION", "STATE", "REGISTERED", "CANDIDATE", "RUN", "")
+            head = ("VERSION", "STATE", "REGISTERED", "CANDIDATE", "RUN", "WHY")
         else:
             rows = [
-                (entry.version, entry.outcome, entry.time, entry.strategy, entry.run[:24], entry.reason)
+                (entry.version, entry.outcome, entry.time, entry.strategy, entry.run, entry.reason)
                 for entry in history.history(options.model)
             ]
-            head = ("VERSION", "OUTCOME", "TIME", "STRATEGY", "RUN", "")
+            head = ("VERSION", "OUTCOME", "TIME", "STRATEGY", "RUN", "WHY")
     for line in table(rows, head):
         say(line)
     return 0
@@ -226,7 +227,9 @@ def _joined(reasons: tuple[str, ...]) -> str:
 
 
 def _moment(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
+    from pipelines.local.summary import moment
+
+    return moment(datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat())
 
 
 def say(line: str) -> None:

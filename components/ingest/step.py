@@ -90,6 +90,16 @@ def ingest(
     return dataset.version
 
 
+def checked_name(model: str) -> None:
+    """Make sure that a model may be called so; an empty name is chosen later.
+
+    Raises:
+        InputError: It may not.
+    """
+    if model and not NAME.fullmatch(model):
+        raise InputError(f"model name {model!r}: expected lower-case letters and digits, starting with a letter")
+
+
 def understood(folder: Path) -> str:
     """Return the table of what was decided about each column of a data set."""
     return "\n".join(decisions.lines(read(folder).decisions))
@@ -124,8 +134,7 @@ def _model_name(case: UseCase, source: str) -> str:
 def _built(
     case: UseCase, found: Obtained, target: str, chosen: Overrides, model: str, seed: int, folder: Path
 ) -> Dataset:
-    if not NAME.fullmatch(model):
-        raise InputError(f"model name {model!r}: expected lower-case letters and digits, starting with a letter")
+    checked_name(model)
     path = folder / "staged.parquet"
     if case.columns:
         staged = staging.stage_known(case, found.path, path)

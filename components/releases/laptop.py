@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib import request as http
 from urllib.error import HTTPError, URLError
 
-from components import registry
+from components import ports, registry
 from components.releases import Release, ReleaseError, goldens
 from serving import bundle as bundles
 
@@ -149,7 +148,7 @@ def _swap_in(settings: Settings, home: Path, bundle: Bundle) -> Server:
         if before is not None:
             point(home, before)
         raise
-    _record(home, server)
+    record(home, server)
     return server
 
 
@@ -157,8 +156,8 @@ def _start_on_a_free_port(settings: Settings, home: Path, bundle: Bundle) -> Ser
     """Start the model's server; when somebody takes the port between looking and listening, look again."""
     log = home / "server.log"
     for last in (False, False, True):
-        ports = _free_ports(settings.http_port, settings.grpc_port)
-        server = _start(settings, bundle.model, home / "current", ports, log)
+        wanted = _free_ports(settings.http_port, settings.grpc_port)
+        server = _start(settings, bundle.model, home / "current", wanted, log)
         try:
             _wait_until_served(server, bundle, log)
         except ReleaseError as error:
@@ -184,9 +183,9 @@ def _swap(server: Server, home: Path, bundle: Bundle, before: str | None) -> Ser
     return server
 
 
-def _start(settings: Settings, model: str, folder: Path, ports: tuple[int, int], log: Path) -> Server:
+def _start(settings: Settings, model: str, folder: Path, listen: tuple[int, int], log: Path) -> Server:
     command = [sys.executable, "-m", "serving", "--model_name", model, "--model_dir", str(folder), "--host", HOST]
-    command += ["--http_port", str(ports[0]), "--grpc_port", str(ports[1])]
+    command += ["--http_port", str(listen[0]), "--grpc_port", str(listen[1])]
     # The bundle is on disk: the server has no business with the run's credentials.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
     with log.open("ab") as stream:
@@ -194,10 +193,11 @@ def _start(settings: Settings, model: str, folder: Path, ports: tuple[int, int],
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True, env=environment
         )
     process.returncode = 0  # it outlives this process on purpose: Popen must not miss it
-    return Server(process.pid, ports[0], ports[1], settings.code_version)
+    return Server(process.pid, listen[0], listen[1], settings.code_version)
 
 
-def _record(home: Path, server: Server) -> None:
+def record(home: Path, server: Server) -> None:
+    """Note the server of a model, so that `running` and `stop` find it."""
     partial = home / "server.json.partial"
     partial.write_text(json.dumps(asdict(server)))
     partial.replace(home / "server.json")
@@ -245,23 +245,9 @@ def _verify(server: Server, bundle: Bundle) -> None:
 
 
 def _free_ports(http_port: int, grpc_port: int) -> tuple[int, int]:
-    """Return the wanted ports, or the next ones that nothing listens on; 0 takes any."""
-
-    def free(wanted: int, taken: int) -> int:
-        for port in [wanted, *range(wanted + 10, wanted + 200, 10)] if wanted else [0]:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((HOST, port))
-                except OSError:
-                    continue
-                found: int = probe.getsockname()[1]
-                if found != taken:
-                    return found
-        raise ReleaseError(f"no free port at {wanted} or the next ones: set HEADRACE_HTTP_PORT and HEADRACE_GRPC_PORT")
-
-    first = free(http_port, -1)
-    return first, free(grpc_port, first)
+    """Return the wanted ports, or others that nothing listens on; 0 takes any."""
+    first = ports.free(HOST, http_port)
+    return first, ports.free(HOST, grpc_port, {first})
 
 
 def _is_alive(pid: int) -> bool:

@@ -70,7 +70,7 @@ def infer(table: Table, target: str, overrides: Overrides) -> Plan:
     Raises:
         InputError: No such target, no rows, a target that cannot be learned, or no column left to learn from.
     """
-    _check_target(table, target)
+    check_target(table, target)
     check_columns(overrides, table.names, target)
     markers = Markers(overrides.missing, overrides.not_missing, typed=table.typed)
     tallies = count(table, [name for name in table.names if name not in overrides.drop], markers)
@@ -162,7 +162,12 @@ def count(table: Table, names: Sequence[str], markers: Markers) -> dict[str, Tal
     return tallies
 
 
-def _check_target(table: Table, target: str) -> None:
+def check_target(table: Table, target: str) -> None:
+    """Make sure that a table has a target column.
+
+    Raises:
+        InputError: None is named, or the table has no such column; the message names those it has.
+    """
     if not target:
         raise InputError(f"name the target column (TARGET=...): {table.path.name} has {listed(table.names)}")
     if target not in table.names:

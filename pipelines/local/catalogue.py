@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import settings, use_cases
-from components.errors import InputError
+from components.errors import InputError, meant
 from pipelines.local import database, record, services, summary
+from pipelines.local.summary import moment
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -65,7 +66,7 @@ def _datasets(known: Settings, model: str) -> list[str]:
     keys = Store(known).keys(Address(known.datasets_bucket, model))
     models = dict.fromkeys(address.key.partition("/")[0] for address in keys)
     rows = [
-        (one.model, one.version, "validated" if one.validated else "", one.published[:19])
+        (one.model, one.version, "validated" if one.validated else "", moment(one.published))
         for name in models
         for one in datasets.versions(known, name)
     ]
@@ -78,12 +79,19 @@ def _versions(known: Settings, model: str) -> list[str]:
     path = database.file_of(known.tracking_uri)
     if path is not None and not path.exists():
         return ["no versions yet: make run"]
-    names = [model] if model else [found.name for found in tracking.client(known).search_registered_models()]
+    every = [found.name for found in tracking.client(known).search_registered_models()]
+    if model and model not in every:
+        raise InputError(
+            f"there is no model {model!r}{meant(model, every)}: choose one of {', '.join(every) or 'none'}"
+        )
+    names = [model] if model else every
     rows = []
     for name in names:
         serving = tracking.champion(known, name)
         for one in tracking.versions(known, name):
             mark = "champion" if str(one.number) == serving else ""
-            rows.append((name, one.number, mark, one.tags.get(tracking.CANDIDATE_TAG, ""), one.uri))
+            here = known.home / "served" / name / str(one.number)
+            place = summary.near(here) if here.is_dir() else one.uri
+            rows.append((name, one.number, mark, one.tags.get(tracking.CANDIDATE_TAG, ""), place))
     head = ("MODEL", "VERSION", "", "CANDIDATE", "BUNDLE")
     return summary.table(rows, head) if rows else ["no versions yet: make run"]

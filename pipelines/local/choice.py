@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from components import use_cases
 from components.errors import InputError
 from components.models import bars
+from components.tables import overrides
 from pipelines import compiling, ir
 from pipelines.local import record
 from pipelines.local.record import Run
@@ -18,7 +20,7 @@ from pipelines.local.slots import cores
 
 LAST = "last"
 ENVIRONMENT = "laptop"
-EXAMPLE = """'{"kinds": {"zip": "category"}}'"""
+LOOKED_AT_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def order(wanted: Wanted, home: Path) -> Order:
         "source": _absolute(wanted.source) if wanted.source is not None else None,
         "target": wanted.target,
         "model": wanted.model,
-        "overrides": _checked_json(wanted.overrides) if wanted.overrides is not None else None,
+        "overrides": _checked_overrides(wanted.overrides) if wanted.overrides is not None else None,
         "candidates": use_cases.load(name).chosen(wanted.candidates) if wanted.candidates else None,
         "seed": wanted.seed,
         "bar": _checked_bar(wanted.bars) if wanted.bars else None,
@@ -62,6 +64,8 @@ def order(wanted: Wanted, home: Path) -> Order:
     lacking = [key for key in ("source", "target") if name == use_cases.OWN_DATA and not given.get(key)]
     if lacking:
         raise InputError(f"{name} needs {' and '.join(lacking)}: give --csv FILE --target COLUMN")
+    if earlier is None or typed["source"] or wanted.target or wanted.overrides:
+        _check_table(name, given)
     return Order(compiled, given, home, wanted.workers, earlier, name)
 
 
@@ -93,13 +97,29 @@ def _earlier(home: Path, wanted: Wanted) -> Run:
     return run
 
 
-def _checked_json(text: str) -> str:
-    try:
-        if isinstance(json.loads(text), dict):
-            return text
-    except ValueError:
-        pass
-    raise InputError(f"--override {text!r}: expected a JSON object, such as {EXAMPLE}")
+def _checked_overrides(text: str) -> str:
+    overrides.parse(text)
+    return text
+
+
+def _check_table(name: str, given: Mapping[str, Any]) -> None:
+    """Look at the header of a person's file, so that a typo costs a second and not a failed run.
+
+    Files of other machines, and large packed ones, are looked at by the first step.
+    """
+    path = Path(str(given.get("source", "")))
+    if name != use_cases.OWN_DATA or not path.is_absolute() or path.stat().st_size > LOOKED_AT_BYTES:
+        return
+    from components.ingest.step import checked_name
+    from components.tables import inference, reading
+
+    chosen = overrides.parse(str(given.get("overrides", "{}")))
+    checked_name(str(given.get("model", "")))
+    with tempfile.TemporaryDirectory(prefix="headrace-look-") as scratch:
+        said = reading.Format(chosen.encoding, chosen.header, chosen.sheet)
+        table = reading.open_table(path, Path(scratch), said)
+        inference.check_target(table, str(given["target"]))
+        overrides.check_columns(chosen, table.names, str(given["target"]))
 
 
 def _checked_bar(parts: tuple[str, ...]) -> str:
@@ -113,6 +133,8 @@ def _absolute(source: str) -> str:
     if "://" in source or not source:
         return source
     path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        raise InputError(f"{source} is a folder: name one file in it")
     if not path.is_file():
         raise InputError(f"{source}: there is no such file; give a path, a URL or an s3:// address")
     return str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -37,14 +38,20 @@ class Plain:
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         """Write to a stream, standard output by default."""
+        self._is_output = stream is None
         self._stream = stream or sys.stdout
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
         """Write a line."""
         with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            try:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+            except BrokenPipeError:  # whoever read it, such as head, has seen enough; the run goes on
+                self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115  it stands in for standard output
+                if self._is_output:
+                    os.dup2(self._stream.fileno(), sys.stdout.fileno())
 
     def started(self, task: Task) -> None:
         self.say(f"{MARKS[record.RUNNING]} {task.label}{f', attempt {task.attempts}' if task.attempts > 1 else ''}")

@@ -139,8 +139,8 @@ class Record:
                 status=status,
                 error=error,
                 ended=now(),
-                seconds=round(time.monotonic() - self._begun, 3),
-                cpu_seconds=round(cpu_seconds, 3),
+                seconds=round(self._run.seconds + time.monotonic() - self._begun, 3),
+                cpu_seconds=round(self._run.cpu_seconds + cpu_seconds, 3),
             )
             self._write()
             return self._run

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.releases import LAPTOP, laptop
 from pipelines.local import record
 from pipelines.local.progress import line
 from pipelines.local.tasks import report_name
 
 if TYPE_CHECKING:
-    from pipelines.local.record import Run
+    from pipelines.local.record import Run, Task
 
 SERVED, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
 
@@ -29,14 +34,22 @@ def closing(run: Run) -> list[str]:
     """Return the lines that end a run: the verdict and its reasons, the reports, the endpoint."""
     lines = [""]
     if run.status != record.SUCCEEDED:
-        lines += [f"FAILED  {run.error}", ""]
-        lines += [f"  logs    {run.folder / 'logs'}", "  again   the same command with --resume re-runs what failed"]
-        return lines
+        lines += [f"FAILED  {run.error}", "", f"  logs    {run.folder / 'logs'}"]
+        if exit_code(run) == BAD_INPUT:
+            return [*lines, "  again   correct the input, and start the run again"]
+        return [*lines, f"  again   {again(run)}"]
     lines += _verdict(run)
     lines += ["", *_reports(run)]
     lines += _endpoint(run)
     lines += [f"  run       {run.identifier}  ({run.seconds:.0f} s, {run.cpu_seconds:.0f} s CPU in steps)"]
     return lines
+
+
+def again(run: Run, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the command to paste that goes on with a run, re-running only what failed or changed."""
+    if environment.get("MAKELEVEL"):
+        return f'make run ARGS="--resume {run.identifier}"'
+    return f"{shlex.quote(str(near(Path(sys.executable))))} -m pipelines run --resume {run.identifier}"
 
 
 def _verdict(run: Run) -> list[str]:
@@ -69,10 +82,10 @@ def _reports(run: Run) -> Iterator[str]:
             output, title = wanted[name]
             if output in task.artifacts:
                 file = run.folder / "reports" / report_name(task, output, task.artifacts[output])
-                yield f"  {title or task.label.partition(' ')[2]:<9} {_near(file)}"
+                yield f"  {title or task.label.partition(' ')[2]:<9} {near(file)}"
 
 
-def _near(path: Path) -> Path:
+def near(path: Path) -> Path:
     """Return a path as short as the person's folder allows."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
@@ -82,18 +95,42 @@ def _endpoint(run: Run) -> list[str]:
     released = run.task("deploy")
     lines = []
     if released is not None:
-        lines += [f"  serves    {released.parameters['url']}", "", f"  {released.parameters['curl']}", ""]
+        lines += _served(run, released)
     if run.task("evaluate") is not None:
         lines += ["  MLflow    make ui   (or: python -m pipelines ui)"]
     return lines
 
 
+def _served(run: Run, released: Task) -> list[str]:
+    """Return where a released version is served, or how to serve it where no server runs any more."""
+    model, version = (str(released.parameters.get(name, "")) for name in ("model", "version"))
+    registered = run.task("register")
+    if registered is not None:
+        model, version = str(registered.parameters["model"]), str(registered.parameters["version"])
+    url = str(released.parameters["url"])
+    if run.arguments.get("environment") != LAPTOP:
+        return [f"  serves    {url}", "", f"  {released.parameters['curl']}", ""]
+    folder = run.folder.parent.parent / "served" / model
+    server = laptop.running(folder, model)
+    if server is None:
+        return ["  serves    nothing any more: its server was stopped", f"  serve it  make serve MODEL={model}", ""]
+    current = (folder / "current").readlink().name if (folder / "current").is_symlink() else ""
+    other = f"  (version {current} by now)" if current not in ("", version) else ""
+    curl = str(released.parameters["curl"]).replace(url, server.url)
+    return [f"  serves    {server.url}{other}", "", f"  {curl}", ""]
+
+
 def shown(run: Run) -> list[str]:
     """Return everything about a run."""
-    lines = [f"{run.identifier}  {run.status}", f"  started   {run.started}", f"  code      {run.code}"]
+    lines = [f"{run.identifier}  {run.status}", f"  started   {moment(run.started)}", f"  code      {run.code}"]
     lines += [f"  {key:<9} {value}" for key, value in run.arguments.items() if value not in ("", [], "{}")]
     lines += ["", *(f"  {line(task)}" for task in run.tasks.values())]
     return [*lines, *closing(run), f"  record    {run.folder / record.FILE}"]
+
+
+def moment(text: str) -> str:
+    """Return a time of ISO 8601 as every command shows it: in UTC, to the minute."""
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if text else ""
 
 
 def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> list[str]:
@@ -105,7 +142,7 @@ def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> list[str]:
 
 def listed_runs(runs: Iterable[Run]) -> list[str]:
     """Return one line per run."""
-    rows = [(run.identifier, run.status, _outcome(run), f"{run.seconds:.0f} s", run.started) for run in runs]
+    rows = [(run.identifier, run.status, _outcome(run), f"{run.seconds:.0f} s", moment(run.started)) for run in runs]
     return table(rows, ("RUN", "STATUS", "OUTCOME", "TIME", "STARTED")) if rows else ["no runs yet: make run"]
 
 

@@ -103,7 +103,7 @@ class TaskRunner:
             log=f"logs/{call.path.replace('/', '.')}.log",
             started=record.now(),
         )
-        reused = self._reused(task)
+        reused = self._reused(call, task)
         if reused is not None:
             self._record.put(reused)
             self._watcher.ended(reused, "")
@@ -111,21 +111,27 @@ class TaskRunner:
         return self._attempts(call, task, label, executor.container)
 
     def _key(self, call: Call, label: str, container: Any) -> str:
-        """Return the hash of everything that decides a task's outputs: its code and its inputs by content."""
+        """Return the hash of everything that decides a task's outputs: its code and its inputs by content.
+
+        A parameter that names a file of this machine stands for what is in the file.
+        """
         inputs = {name: _identity(value, self._record.run.tasks) for name, value in call.artifacts.items()}
         parts = {
             "code": self._around.codes[label].digest,
             "command": [*container.command, *container.args, container.image],
             "environment": {item.name: item.value for item in container.env},
             "parameters": call.parameters,
+            "files": {name: digest(Path(value)) for name, value in call.parameters.items() if _is_file(value)},
             "artifacts": inputs,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _reused(self, task: Task) -> Task | None:
+    def _reused(self, call: Call, task: Task) -> Task | None:
         before = self._around.earlier.get(task.path)
         if before is None or before.status != record.SUCCEEDED or before.key != task.key:
             return None
+        if not before.artifacts and not call.spec.caching_options.enable_cache:
+            return None  # what it did, it did to the world outside, which may have changed since: it does it again
         if any(digest(Path(item.path)) != item.sha256 for item in before.artifacts.values()):
             return None
         return replace(before, reused=True)
@@ -302,6 +308,11 @@ def _identity(value: Any, tasks: Mapping[str, Task]) -> Any:
     if isinstance(value, list):
         return [_identity(item, tasks) for item in value]
     return [digest(Path(value.path)), value.name, dict(value.metadata)]
+
+
+def _is_file(value: Any) -> bool:
+    """Return whether a parameter names a file of this machine, by a whole path."""
+    return isinstance(value, str) and value.startswith("/") and "\n" not in value and Path(value).is_file()
 
 
 def _outputs(task: Task) -> Outputs:

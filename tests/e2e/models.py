@@ -55,7 +55,12 @@ class Models:
             spoil(golden)
             (folder / bundles.GOLDEN).write_text(json.dumps(golden))
         run = f"{self._run}-{self._made}"
-        found = registry.publish(self.settings, replace(bundle, model=model, use_case=model), run)
+        of_its_own = {
+            **bundle.provenance,
+            "dataset": f"data-of-{run}",
+        }  # an equal model of equal data is no new version
+        named = replace(bundle, model=model, use_case=model, provenance=of_its_own)
+        found = registry.publish(self.settings, named, run)
         self._goldens[model, found.number] = golden
         return found.number
 

@@ -65,7 +65,20 @@ def kept(home: Path, run: Run) -> Run:
         (["run", "heart", "--candidate", "magic"], "unknown candidate 'magic' of heart: choose one of logistic, "),
         (["run", "csv"], "csv needs source and target: give --csv FILE --target COLUMN"),
         (["run", "--csv", "absent.csv", "--target", "y"], "absent.csv: there is no such file"),
-        (["run", "heart", "--override", "[1]"], "--override '\\[1\\]': expected a JSON object"),
+        (["run", "heart", "--override", "[1]"], "overrides are not a JSON object: expected something like .*columns"),
+        (["run", "heart", "--override", '{"kinds": {}}'], "unknown override 'kinds': choose from columns, task"),
+        (["run", "heart", "--at-least", "auc=1"], "unknown metric 'auc'; choose from accuracy"),
+        (["run", "heart", "--at-least", "rmse=1"], "give --at-most rmse=1"),
+        (["run", "--csv", ".", "--target", "y"], "is a folder: name one file in it"),
+        (
+            ["run", "--csv", "DATA", "--target", "spceies"],
+            r"no column 'spceies' \(did you mean 'species'\?\); it has 'a'",
+        ),
+        (["run", "--csv", "DATA", "--target", "species", "--override", '{"drop": ["b"]}'], "the column 'b', which the"),
+        (
+            ["run", "--csv", "DATA", "--target", "species", "--model", "My Model"],
+            "model name 'My Model': expected lower",
+        ),
         (["run", "heart", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["run", "--csv", __file__], "csv needs target: give --csv FILE --target COLUMN"),
         (["run", "heart", "--resume"], "no run is recorded in .* for heart: start one first"),
@@ -73,11 +86,13 @@ def kept(home: Path, run: Run) -> Run:
     ],
 )
 def test_wrong_input_is_told_and_exits_with_2(
-    arguments: list[str], message: str, home: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(arguments)
+    (tmp_path / "t.csv").write_text("a,species\n1,x\n2,y\n")
+    code = main([str(tmp_path / "t.csv") if one == "DATA" else one for one in arguments])
 
     told = capsys.readouterr().err
+    assert not (home / "s3").exists(), "nothing was started"
     assert code == 2
     assert told.startswith("error: ")
     with pytest.raises(InputError, match=message):
