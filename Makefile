@@ -9,7 +9,6 @@ unexport PYTHONDONTWRITEBYTECODE
 # Lets uv see local wheels where pip does.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE := 1
-export HEADRACE_CODE_VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv

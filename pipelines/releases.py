@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from components import tracking
 from components.errors import InputError
 from components.releases import LAPTOP, Release, ReleaseError, laptop
-from components.store import Address, Store, parse
+from pipelines.local import registered
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -56,7 +56,7 @@ def served(settings: Settings, model: str) -> Served:
     version = _asked(server.url, model) if server else ""
     link = settings.home / "served" / model / "current"
     since = f"{datetime.fromtimestamp(link.lstat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC" if version else ""
-    return Served(server.url if server else "", version, tracking.champion(settings, model) or "", since)
+    return Served(server.url if server else "", version, registered.champion(settings, model) or "", since)
 
 
 def outcomes(settings: Settings, model: str) -> list[tuple[Registered, str, str]]:
@@ -88,7 +88,7 @@ def rollback(settings: Settings, model: str, to: str = "") -> Release:
 
 def diff(settings: Settings, model: str, version: str, against: str = "") -> str:
     """Return how a version differs from another one, by default the champion, as a unified diff of what they are."""
-    before = against or tracking.champion(settings, model) or ""
+    before = against or registered.champion(settings, model) or ""
     if not before:
         raise InputError(f"model {model!r} has no champion to compare with: name a version with --against")
     old, new = (_description(settings, _version(settings, model, number)) for number in (before, version))
@@ -99,6 +99,8 @@ def dataset(settings: Settings, model: str, version: str) -> dict[str, Any]:
     """Return what the catalogue says about a data set; empty when it was not kept."""
     if not settings.datasets_bucket or not version:
         return {}
+    from components.store import Address, Store
+
     try:
         content = Store(settings).get(Address(settings.datasets_bucket, f"{model}/{version}/dataset.json"))
     except FileNotFoundError:
@@ -132,7 +134,7 @@ def at(url: str) -> tuple[str, str]:
 
 
 def _versions(settings: Settings, model: str) -> list[Registered]:
-    found = tracking.versions(settings, model)
+    found = registered.versions(settings, model)
     if not found:
         raise InputError(f"model {model!r} has no version yet: see python -m pipelines list versions")
     return found
@@ -148,7 +150,7 @@ def _version(settings: Settings, model: str, number: str) -> Registered:
 
 
 def _previous(settings: Settings, model: str) -> str:
-    champion = tracking.champion(settings, model)
+    champion = registered.champion(settings, model)
     released = [item.number for item, outcome, _ in outcomes(settings, model) if outcome == RELEASED]
     earlier = [number for number in released if champion is None or number < int(champion)]
     if not earlier:
@@ -161,6 +163,8 @@ def _previous(settings: Settings, model: str) -> str:
 def _description(settings: Settings, item: Registered) -> list[str]:
     """Return what a version is, as lines of YAML."""
     import yaml
+
+    from components.store import Store, parse
 
     store, address = Store(settings), parse(item.uri)
     bundle = json.loads(store.get(address / "bundle.json"))

@@ -59,8 +59,11 @@ def add_verb(
 
 
 @contextlib.contextmanager
-def reached(options: argparse.Namespace, home: Path) -> Iterator[Settings]:
+def reached(options: argparse.Namespace, home: Path, *, store: bool = True) -> Iterator[Settings]:
     """Yield where MLflow and S3 are: the laptop's own, kept up meanwhile, or those of the environment variables.
+
+    Args:
+        store: Whether the object store is needed; what only looks at the registry starts none.
 
     Raises:
         InputError: There is no such environment, or nothing was ever registered on this laptop.
@@ -80,8 +83,11 @@ def reached(options: argparse.Namespace, home: Path) -> Iterator[Settings]:
     path = database.file_of(settings.read().tracking_uri)
     if path is not None and not path.is_file():
         raise InputError(f"nothing was ever released from {home}: python -m pipelines run does that")
-    with services.running(home) as reached:
-        yield settings.read({**os.environ, **reached})
+    if not store:
+        yield settings.read({"HEADRACE_HOME": str(home), **os.environ})
+        return
+    with services.running(home) as found:
+        yield settings.read({**os.environ, **found})
 
 
 def _rollback(options: argparse.Namespace, home: Path) -> int:
@@ -108,7 +114,7 @@ def _status(options: argparse.Namespace, home: Path) -> int:
     from components.releases import history
     from pipelines import releases
 
-    with reached(options, home) as known:
+    with reached(options, home, store=False) as known:
         if options.environment == LAPTOP:
             found = releases.served(known, options.model)
             say(f"champion  {found.champion or 'none'}")
@@ -133,11 +139,12 @@ def _history(options: argparse.Namespace, home: Path) -> int:
     from pipelines import releases
     from pipelines.local.summary import table
 
-    with reached(options, home) as known:
+    with reached(options, home, store=False) as known:
         if options.environment == LAPTOP:
             from components import tracking
+            from pipelines.local import registered
 
-            champion = tracking.champion(known, options.model)
+            champion = registered.champion(known, options.model)
             rows = [
                 (
                     str(item.number),

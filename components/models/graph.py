@@ -23,7 +23,8 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import SVC
 
-from components.models.features import Derived, Terms, describe
+from components.models.derived import Derived, Terms
+from components.models.features import describe
 from components.models.trees import Tree, boosted_trees, forest_trees
 from serving.schema import FLOAT32_MAX
 

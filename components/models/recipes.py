@@ -3,6 +3,9 @@
 A space lists each parameter's values from the simplest model to the most flexible, which is the order that the search
 prefers among equals.
 
+scikit-learn is loaded when a pipeline is built: whoever only lists the recipes, such as the command line, does not wait
+for it.
+
 Every pipeline takes the encoded float64 matrix (missing is NaN, an unseen category -1) and is made of parts that
 `components.models.graph` converts exactly. To give a recipe derived columns, bind them:
 `partial(recipes.boosting_regressor, derived=(Ratio("rooms", "households"),))`.
@@ -11,23 +14,13 @@ Every pipeline takes the encoded float64 matrix (missing is NaN, an unseen categ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-    VotingClassifier,
-)
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC
-
-from components.models.features import Combination, Ratio, preprocess
+from components.models.derived import Combination, Ratio
 from serving.schema import Schema
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 Extra = Sequence[Ratio | Combination]
 Space = Mapping[str, Sequence[Any]]
@@ -48,6 +41,11 @@ BOOSTING_REGRESSOR: Space = {"model__max_features": (0.3, 0.6)}
 
 def logistic(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a logistic regression with an L2 penalty."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     return Pipeline(
         [*preprocess(schema, derived=derived), ("model", LogisticRegression(max_iter=2_000, random_state=seed))]
     )
@@ -55,12 +53,24 @@ def logistic(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 
 def forest(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a random forest of 100 trees."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     model = RandomForestClassifier(n_estimators=100, min_samples_leaf=4, max_features=0.15, random_state=seed)
     return Pipeline([*preprocess(schema, derived=derived, scale=False, dense=True), ("model", model)])
 
 
 def svm(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a support vector machine (RBF) whose decisions a sigmoid, fitted out of fold, turns into probabilities."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import Pipeline
+    from sklearn.svm import SVC
+
+    from components.models.features import preprocess
+
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     model = CalibratedClassifierCV(SVC(C=1.0, gamma=0.01), method="sigmoid", cv=folds, ensemble=False)
     return Pipeline([*preprocess(schema, derived=derived), ("model", model)])
@@ -68,6 +78,11 @@ def svm(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 
 def boosting(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return gradient-boosted trees; they get missing numbers as they are."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     model = HistGradientBoostingClassifier(
         max_iter=80,
         learning_rate=0.1,
@@ -86,6 +101,9 @@ def voting(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 
     Boosted trees are not among them: on small tables, where averaging helps most, they made it worse.
     """
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.pipeline import Pipeline
+
     members = [(build.__name__, build(schema, seed, derived=derived)) for build in (logistic, svm, forest)]
     members[0][1].set_params(model__C=0.1)
     return Pipeline([("model", VotingClassifier(members, voting="soft", weights=(2.0, 1.0, 1.0)))])
@@ -93,17 +111,32 @@ def voting(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
 
 def ridge(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a linear regression with an L2 penalty."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     return Pipeline([*preprocess(schema, derived=derived), ("model", Ridge(random_state=seed))])
 
 
 def forest_regressor(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return a random forest of 60 regression trees, leaves of 3 rows or more to bound its size."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     model = RandomForestRegressor(n_estimators=60, min_samples_leaf=3, max_features=0.4, random_state=seed)
     return Pipeline([*preprocess(schema, derived=derived, scale=False, dense=True), ("model", model)])
 
 
 def boosting_regressor(schema: Schema, seed: int, *, derived: Extra = ()) -> Pipeline:
     """Return gradient-boosted regression trees; they get missing numbers as they are."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.pipeline import Pipeline
+
+    from components.models.features import preprocess
+
     model = HistGradientBoostingRegressor(
         max_iter=600,
         learning_rate=0.06,

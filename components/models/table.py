@@ -25,7 +25,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from components.models.features import Derived, Term, Terms, describe
+from components.models.derived import Derived, Term, Terms
+from components.models.features import describe
 from components.models.trees import Tree, boosted_trees, forest_trees
 from serving import native
 from serving.schema import Schema

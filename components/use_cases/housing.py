@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.models import recipes
-from components.models.features import Combination, Ratio, rotations
+from components.models.derived import Combination, Ratio, rotations
 from components.use_cases import Candidate, Expected, Gate, Source, UseCase
 
 if TYPE_CHECKING:

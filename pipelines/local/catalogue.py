@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from components import settings, use_cases
 from components.errors import InputError, meant
-from pipelines.local import database, record, services, summary
+from pipelines.local import record, registered, services, summary
 from pipelines.local.summary import moment
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ def lines(what: str, home: Path, model: str) -> list[str]:
         return summary.table(rows, ("USE CASE", "", "CANDIDATES"))
     if what == "runs":
         return summary.listed_runs(run for run in record.runs(home) if model in ("", run.pipeline))
+    if what == "versions":
+        return _versions(settings.read({"HEADRACE_HOME": str(home), **os.environ}), model)
     with services.running(home) as reached:
-        known = settings.read({**os.environ, **reached})
-        return _datasets(known, model) if what == "datasets" else _versions(known, model)
+        return _datasets(settings.read({**os.environ, **reached}), model)
 
 
 def fetch(home: Path, model: str, version: str, folder: Path) -> Path:
@@ -76,10 +77,7 @@ def _datasets(known: Settings, model: str) -> list[str]:
 def _versions(known: Settings, model: str) -> list[str]:
     from components import tracking
 
-    path = database.file_of(known.tracking_uri)
-    if path is not None and not path.exists():
-        return ["no versions yet: make run"]
-    every = [found.name for found in tracking.client(known).search_registered_models()]
+    every = registered.models(known)
     if model and model not in every:
         raise InputError(
             f"there is no model {model!r}{meant(model, every)}: choose one of {', '.join(every) or 'none'}"
@@ -87,8 +85,8 @@ def _versions(known: Settings, model: str) -> list[str]:
     names = [model] if model else every
     rows = []
     for name in names:
-        serving = tracking.champion(known, name)
-        for one in tracking.versions(known, name):
+        serving = registered.champion(known, name)
+        for one in registered.versions(known, name):
             mark = "champion" if str(one.number) == serving else ""
             here = known.home / "served" / name / str(one.number)
             place = summary.near(here) if here.is_dir() else one.uri

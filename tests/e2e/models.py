@@ -58,7 +58,7 @@ class Models:
         of_its_own = {
             **bundle.provenance,
             "dataset": f"data-of-{run}",
-        }  # an equal model of equal data is no new version
+        }  # else no new version
         named = replace(bundle, model=model, use_case=model, provenance=of_its_own)
         found = registry.publish(self.settings, named, run)
         self._goldens[model, found.number] = golden

@@ -81,12 +81,36 @@ def test_a_table_becomes_a_served_model(shell: Shell, table: Path) -> None:
     assert fetched.returncode == 0, fetched.stderr
     assert (shell.home / "fetched" / "train.parquet").is_file()
 
+    assert shell("stop").stdout == "stopped the server of churn\n"
+    shown = shell("show").stdout
+    assert "nothing any more: its server was stopped" in shown
+    assert "curl" not in shown
+
     again = shell("run", "--resume")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("unchanged") == 7
+    assert again.stdout.count("unchanged") == 5, "what has an effect outside is done again: here, the server"
+    (line,) = re.findall(r"curl -s .*", again.stdout)
+    subprocess.run(["bash", "-c", f"{line} --fail"], capture_output=True, check=True)
 
-    wrong = shell("run", "--csv", str(table), "--target", "gone", "--model", "churn")
+    same = shell("run", "--csv", str(table), "--target", "left", "--candidate", "linear")
+    assert "is churn version 1 as before (the same model of the same data)" in same.stdout
+
+    table.write_text(table.read_text().replace("yes", "NO").replace("no", "yes").replace("NO", "no"))
+    changed = shell("run", "--resume")
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    assert "unchanged" not in changed.stdout, "the file is another one by now"
+    assert "is churn version 2" in changed.stdout
+
+    wrong = shell("run", "--csv", str(table), "--target", "lfet", "--model", "churn")
     assert wrong.returncode == 2
-    assert "churn.csv has no column 'gone'" in wrong.stdout
-    assert "Traceback" not in wrong.stdout
+    assert "churn.csv has no column 'lfet' (did you mean 'left'?)" in wrong.stderr
+    assert "Traceback" not in wrong.stdout + wrong.stderr
+
+    broken = subprocess.run(
+        f"{sys.executable} -m pipelines run --csv {table} --target left --candidate linear | head -1",
+        shell=True, cwd=PROJECT, env=shell.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert broken.stdout.count("\n") == 1
+    assert "OUTCOME" in shell("list").stdout
+    assert shell("list").stdout.count("succeeded") == 3, "whoever read the output left, and the run went on"
     assert shell("stop").stdout == "stopped the server of churn\n"

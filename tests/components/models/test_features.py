@@ -13,7 +13,8 @@ from sklearn.preprocessing import MinMaxScaler
 
 from components.dataset import Dataset
 from components.models import features, metrics, recipes
-from components.models.features import Combination, Derive, Derived, Ratio, Terms, describe, preprocess
+from components.models.derived import Combination, Derived, Ratio, Terms
+from components.models.features import Derive, describe, preprocess
 from serving.schema import Column, Schema, Target
 
 

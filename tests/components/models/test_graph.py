@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from components.dataset import Dataset
 from components.models import graph, parity, recipes, score
-from components.models.features import Combination, Ratio, preprocess
+from components.models.derived import Combination, Ratio
+from components.models.features import preprocess
 from serving.schema import Column, Schema, Target
 
 ROWS = 4_000

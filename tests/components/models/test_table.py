@@ -22,7 +22,8 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
 from components.models import recipes
-from components.models.features import Combination, Ratio, preprocess
+from components.models.derived import Combination, Ratio
+from components.models.features import preprocess
 from components.models.parity import questions
 from components.models.score import fitted
 from components.models.table import NotFoldable

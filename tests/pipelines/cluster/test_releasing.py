@@ -84,7 +84,7 @@ def test_the_verbs_tell_one_story_and_going_back_serves_the_earlier_version(rele
     back = verb("rollback", MODEL)
     after = verb("status", MODEL)
     story = verb("history", MODEL)
-    url = after[1].split()[-1]
+    url = after[1].partition(" at ")[2].split()[0]
     origins = [verb("trace", *what) for what in ([MODEL], [MODEL, "1"], [url], [f"{url}/v1/models/{MODEL}:predict"])]
 
     assert [code for code, _, _ in (before, back, after, story)] == [0, 0, 0, 0]

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from components.models import recipes
-from components.models.features import Ratio
+from components.models.derived import Ratio
 from components.models.table import compile as fold
 from serving import native
 from serving.schema import Column, Schema, Target
