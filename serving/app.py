@@ -15,15 +15,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from serving.access import Access
+from serving.budget import default_limit
 from serving.errors import Headers, Refused, busy
-from serving.inference import Engine
+from serving.inference import INLINE_BYTES, Engine
 from serving.logs import AccessLog
 from serving.message import JSON, Request, Response, fixed_headers
 from serving.metrics import Metrics
 from serving.options import Options
 from serving.predictionlog import PredictionLog
 from serving.predictor import Predictor
-from serving.routes import Endpoint, build_routes, not_found
+from serving.routes import Endpoint, Handler, build_routes, not_found
+from serving.unpacking import COMPRESSIONS, unpack
 from serving.wire import Gate
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class App:
         self.fixed_headers = fixed_headers(options)
         self.connections: set[Connection] = set()
         self.gate = Gate(options.access_log_sample)
+        self.gate.limit = options.max_in_flight_bytes or default_limit()
+        self.metrics.account = self.gate
         self._late_ticks = 0
         self.draining = False
         self.started = False
@@ -131,6 +135,8 @@ class App:
         return self._finish(endpoint, request, response, began)
 
     def _answer(self, endpoint: Endpoint, request: Request) -> Response | Awaitable[Response]:
+        if request.target == b"*" and request.method == b"OPTIONS":
+            return Response(204, b"", JSON, ((b"allow", b"GET, HEAD, POST, OPTIONS"),))
         if endpoint is UNKNOWN:
             raise not_found(request.path, self)
         method = b"GET" if request.method == b"HEAD" else request.method
@@ -142,18 +148,45 @@ class App:
         if endpoint.predicts:
             if self.predictions is not None and request.request_id is None:
                 request.made_id = self.make_id()
-            self.admit(request.headers.get(b"content-encoding", b"identity"))
+            self.admit()
+            encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
+            if encoding != b"identity":
+                return self._unpacked(handler, request, encoding)
         return handler(request)
+
+    def _unpacked(self, handler: Handler, request: Request, encoding: bytes) -> Response | Awaitable[Response]:
+        """Answer a request whose body is compressed; a large one is unpacked in a thread and counted as it is then."""
+        if encoding not in COMPRESSIONS:
+            raise Refused(
+                415, "content-encoding: gzip, deflate, or none", ((b"accept-encoding", b"gzip, deflate, identity"),)
+            )
+        small = unpack(request.body, encoding, INLINE_BYTES)
+        if isinstance(small, bytes):
+            request.body = small
+            return handler(request)
+        if small[0] != 413:
+            raise Refused(small[0], small[1].replace("the message", "the body"))
+        return self._unpacked_aside(handler, request, encoding)
+
+    async def _unpacked_aside(self, handler: Handler, request: Request, encoding: bytes) -> Response:
+        limit = self.options.max_body_size
+        found = await self.loop.run_in_executor(None, unpack, request.body, encoding, limit)
+        if isinstance(found, tuple):
+            raise Refused(found[0], found[1].replace("the message", "the body"))
+        if request.held is not None and not request.held.grow(len(found)):
+            self.metrics.shed += 1
+            raise busy()
+        request.body = found
+        answer = handler(request)
+        return answer if isinstance(answer, Response) else await answer
 
     def note_delay(self, seconds: float) -> None:
         """Take how late the loop just ran; several times in a row is overload, once may be anything."""
         self.metrics.delay = seconds
         self._late_ticks = self._late_ticks + 1 if seconds > self.options.max_delay else 0
 
-    def admit(self, encoding: bytes = b"identity") -> None:
-        """Raise Refused when a prediction must not be started now, or its body cannot be read."""
-        if encoding.lower() != b"identity":
-            raise Refused(415, "content-encoding: send the body as it is")
+    def admit(self) -> None:
+        """Raise Refused when a prediction must not be started now."""
         if self._late_ticks >= LATE_TICKS:
             self.metrics.shed += 1
             raise busy(round(self.metrics.delay))

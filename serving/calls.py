@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import wrappers_pb2
+
 from serving.errors import Refused, invalid
-from serving.inference import Job
+from serving.inference import INLINE_BYTES, Job
 from serving.message import Request, Response
 from serving.oip import inference_pb2 as oip
 from serving.predictor import Answer, Predictor
@@ -25,13 +27,25 @@ from serving.tensors import (
     pack,
     unpack,
 )
-from serving.v2 import Wanted, check_model, make_rows, model_metadata, output_tensor, read_outputs, server_metadata
+from serving.v2 import (
+    Wanted,
+    check_model,
+    make_rows,
+    model_metadata,
+    output_tensor,
+    read_outputs,
+    refuse_meaning,
+    server_metadata,
+)
 
 if TYPE_CHECKING:
     from serving.app import App
 
 SERVICE = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
+SERVING, NOT_SERVING = 1, 2
 METADATA_SIZE = 16 * 1024
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -77,6 +91,8 @@ class Service:
             "ModelInfer": (oip.ModelInferRequest, self._infer, True),
         }
         self.calls = {f"/{SERVICE}/{name}": call for name, call in calls.items()}
+        # The wrappers have the wire format of health.proto's two messages: a text, and a number, as field 1.
+        self.calls[f"/{HEALTH}/Check"] = (wrappers_pb2.StringValue, self._health, False)
 
     def answer(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """Return how a call ends, or something to await for it. Never raises.
@@ -148,6 +164,13 @@ class Service:
         self._check_model(message.name, message.version)
         return oip.ModelReadyResponse(ready=self.app.ready)
 
+    def _health(self, kind: Any, request: Request) -> Any:
+        """The health checking protocol of gRPC, which kubelets, grpc_health_probe and Envoy speak."""
+        service = _parsed(kind, request.body).value
+        if service not in ("", SERVICE, self.app.options.model_name):
+            raise Refused(404, f"unknown service {service[:80]!r}: ask for {SERVICE}, the model's name, or nothing")
+        return wrappers_pb2.Int32Value(value=SERVING if self.app.ready else NOT_SERVING)
+
     def _server_metadata(self, _: Any, __: Request) -> Any:
         return oip.ServerMetadataResponse(**server_metadata())
 
@@ -161,7 +184,8 @@ class Service:
 
     def _infer(self, kind: Any, request: Request) -> Any:
         predictor = self.app.predictor
-        return self.app.engine.run(predictor, len(request.body), lambda: self._read(predictor, kind, request))
+        size = len(request.body) if request.unpack is None else self.app.options.max_body_size + INLINE_BYTES
+        return self.app.engine.run(predictor, size, lambda: self._read(predictor, kind, request), request.unpack)
 
     def _read(self, predictor: Predictor, kind: Any, request: Request) -> Job[Any]:
         message = _parsed(kind, request.body)
@@ -169,6 +193,9 @@ class Service:
         raw = message.raw_input_contents
         if raw and len(raw) != len(message.inputs):
             raise invalid(f"raw_input_contents: expected one per input ({len(message.inputs)}), got {len(raw)}")
+        refuse_meaning(message.parameters, "parameters")
+        for position, asked in enumerate(message.outputs):
+            refuse_meaning(asked.parameters, f"outputs[{position}].parameters")
         tensors = [
             _tensor(tensor, raw[position] if raw else None, f"inputs[{position}]")
             for position, tensor in enumerate(message.inputs)
@@ -217,6 +244,7 @@ def _parsed(kind: Any, data: bytes) -> Any:
 
 
 def _tensor(tensor: Any, raw: bytes | None, path: str) -> Tensor:
+    refuse_meaning(tensor.parameters, f"{path}.parameters")
     datatype = check_datatype(tensor.datatype, path)
     shape = list(tensor.shape)
     elements = check_shape(shape, path)

@@ -11,6 +11,8 @@ from serving.options import Options
 
 log = logging.getLogger(__name__)
 
+Stamp = tuple[tuple[int, int], ...]
+
 
 class Certificate:
     """The contexts of a server's listeners; without a certificate there is none, and they speak plainly."""
@@ -18,7 +20,8 @@ class Certificate:
     def __init__(self, options: Options) -> None:
         self._paths = (options.tls_certificate, options.tls_key)
         self._contexts: list[ssl.SSLContext] = []
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: Stamp | None = None
+        self._refused: Stamp | None = None
 
     def context(self, protocols: Sequence[str] = ()) -> ssl.SSLContext | None:
         """Return a context for a listener that speaks one of these protocols (ALPN).
@@ -41,16 +44,24 @@ class Certificate:
         """Use a renewed certificate for new connections."""
         if not self._contexts:
             return
+        stamp = self._stamped()
+        if stamp in (None, self._stamp, self._refused):
+            return
         try:
-            stamp = self._stamped()
-            if stamp == self._stamp:
-                return
+            # On a context of its own first: a certificate without its key would leave the ones in use with neither.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._paths)
             for context in self._contexts:
                 context.load_cert_chain(*self._paths)
-            self._stamp = stamp
         except OSError as error:  # ssl.SSLError is one
-            log.warning("the certificate is kept as it was: %s", error)
+            self._refused = stamp
+            log.warning("the certificate is kept as it was, until its files change again: %s", error)
+        else:
+            self._stamp, self._refused = stamp, None
+            log.info("the certificate was renewed")
 
-    def _stamped(self) -> tuple[int, int]:
-        chain, key = self._paths
-        return Path(chain).stat().st_mtime_ns, Path(key).stat().st_mtime_ns
+    def _stamped(self) -> Stamp | None:
+        """Return when the files were written last; None while one of them is away."""
+        try:
+            return tuple((Path(path).stat().st_mtime_ns, Path(path).stat().st_ino) for path in self._paths)
+        except OSError:
+            return None

@@ -7,13 +7,15 @@ Requests of one connection are answered one after the other, whatever a client p
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import httptools
 
-from serving.errors import Refused
+from serving.budget import Held
+from serving.errors import Refused, busy
 from serving.message import CONTINUE, Request, Response, encode_response
 from serving.wire import Wire
 
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
     from serving.app import App
 
 MAX_PIPELINED = 64
+MOST_QUEUED = 1 << 16
+"""Bytes of complete requests that may wait behind one that is being answered before no more is read."""
 LINGER_SECONDS = 2
+ABSOLUTE = re.compile(rb"https?://[^/?]*(?=[/?]|$)", re.IGNORECASE)
+HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+"""uri-host with a port, RFC 9110, section 7.2; a second field makes a comma of it, which no host has."""
 
 
 class Connection(Wire, asyncio.Protocol):
@@ -47,12 +54,14 @@ class Connection(Wire, asyncio.Protocol):
         self._eof = False
         self._arrived = 0
         self._behind = False
+        self._unread = Held(app.gate)
         self._reset()
 
     def _reset(self) -> None:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
+        self._held = Held(self.app.gate)
         self._body_size = 0
         self._head_size = 0
         self._fed = 0
@@ -71,6 +80,8 @@ class Connection(Wire, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.app.remove(self)
         self.detach()
+        for holding in (self._held, self._unread, *(one.held for one in self._queue if one.held is not None)):
+            holding.release()
         self._queue.clear()
         self._discarding = True
         if self._task is not None:
@@ -96,6 +107,7 @@ class Connection(Wire, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._unread.release()
         self.seen = self.app.gate.clock
         if not self._discarding:
             self.transport.resume_reading()
@@ -107,14 +119,34 @@ class Connection(Wire, asyncio.Protocol):
         self._behind = self.started is not None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the request was answered as if it had not asked; that answer closes
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._fail(Refused(400, "the request is not HTTP/1.1"))
         if self.started is not None:
             self._fed += len(data)
             self._check_fed()
         self._settle()
+
+    def _read_on(self, rest: bytes) -> None:
+        """Read a request that offers an upgrade as if it did not, which a server may do (RFC 9110, section 7.8).
+
+        llhttp stops at the end of such a head and takes what follows for another protocol; the head is given to a new
+        parser without the offer, and without the expectation that was met already.
+        """
+        if self._failure is not None:
+            return
+        hidden = (b"upgrade", b"http2-settings", b"connection", b"expect")
+        kept = [b"%s: %s\r\n" % header for header in self._headers.items() if header[0] not in hidden]
+        stays = b"close" not in self._headers.get(b"connection", b"").lower()
+        kept.append(b"connection: %s\r\n\r\n" % (b"keep-alive" if stays else b"close"))
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        head = b"%s %s HTTP/%s\r\n%s" % (method, self._target, version, b"".join(kept))
+        self._parser = httptools.HttpRequestParser(self)
+        self._behind = False
+        self._parser.feed_data(head)
+        if rest:
+            self._parser.feed_data(rest)
 
     def _check_fed(self) -> None:
         """Bound what the parser may hold back: unfinished heads, and chunks that are mostly framing."""
@@ -136,6 +168,11 @@ class Connection(Wire, asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._target += url
 
+    def _origin_form(self) -> bytes:
+        """Return the target as this server would have been asked directly: proxies send the whole address."""
+        found = ABSOLUTE.match(self._target)
+        return self._target[found.end() :] or b"/" if found else self._target
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
             return  # trailers carry nothing we use
@@ -149,7 +186,12 @@ class Connection(Wire, asyncio.Protocol):
         problem = self._head_problem()
         if problem is not None:
             self._fail(problem)
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._queue and self._task is None:
+        elif (
+            self._headers.get(b"expect", b"").lower() == b"100-continue"
+            and self._parser.get_http_version() == "1.1"
+            and not self._queue
+            and self._task is None
+        ):
             self._write(CONTINUE)
 
     def _head_problem(self) -> Refused | None:
@@ -162,36 +204,54 @@ class Connection(Wire, asyncio.Protocol):
         expect = self._headers.get(b"expect", b"100-continue").lower()
         if expect != b"100-continue":
             return Refused(417, "the only expectation this server meets is 100-continue")
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            return Refused(
+                505, f"HTTP/{version}: this port speaks HTTP/1.1; requests begin with `METHOD path HTTP/1.1`"
+            )
+        if b"host" not in self._headers and version == "1.1":
             return Refused(400, "an HTTP/1.1 request needs a Host header")
+        if not HOST.fullmatch(self._headers.get(b"host", b"")):
+            return Refused(400, "Host: expected one name or address, with or without a port")
+        coding = self._headers.get(b"transfer-encoding", b"chunked").strip().lower()
+        if coding != b"chunked":
+            return Refused(501, "transfer-encoding: chunked, or none")
         return None
 
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
         if self._body_size > self.app.options.max_body_size:
             self._fail(_too_large(self.app.options.max_body_size))
+        if self._failure is None and not self._held.grow(len(body)):
+            self.app.metrics.shed += 1
+            refusal = busy()
+            self._fail(Refused(refusal.status, "the server holds as many bytes of requests as it may: try again",
+                               refusal.headers))  # fmt: skip
         if self._failure is None:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._failure is not None:
             return
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # its body was not read: see _read_on
         request = Request(
             self._parser.get_method(),
-            self._target,
+            self._origin_form(),
             self._headers,
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             self._parser.should_keep_alive() and not self._parser.should_upgrade(),
             self.peer,
             sampled=self.app.gate.due() if self.sampled < 0 else bool(self.sampled),
+            held=self._held,
         )
         self.sampled = -1
         self.started = None
         self._reset()
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED:
-            self.transport.pause_reading()
         self._next()
+        if self._is_full():
+            self.transport.pause_reading()
 
     # Answers, in order.
 
@@ -206,16 +266,27 @@ class Connection(Wire, asyncio.Protocol):
                 self._task = self.app.loop.create_task(self._wait(request, answer))
 
     async def _wait(self, request: Request, answer: Awaitable[Response]) -> None:
-        response = await answer
+        try:
+            response = await answer
+        finally:
+            if request.held is not None:
+                request.held.release()
         self._task = None
         self._send(request, response)
-        if len(self._queue) < MAX_PIPELINED and not self._paused and not self._discarding:
-            self.transport.resume_reading()
         self._next()
+        if not self._is_full() and not self._paused and not self._discarding:
+            self.transport.resume_reading()
         self._settle()
+
+    def _is_full(self) -> bool:
+        """Whether so much waits for its answer that no more is read."""
+        waiting = sum(len(request.body) for request in self._queue)
+        return len(self._queue) >= MAX_PIPELINED or waiting > MOST_QUEUED
 
     def _send(self, request: Request, response: Response) -> None:
         self.seen = self.app.gate.clock
+        if request.held is not None:
+            request.held.release()
         response.close = response.close or not request.keep_alive or self.app.draining
         self._write(encode_response(response, self.app.fixed_headers, request.method == b"HEAD"))
         if response.close:
@@ -224,6 +295,9 @@ class Connection(Wire, asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         self.queued = True
         self.transport.write(data)
+        if len(data) > MOST_QUEUED:  # what the peer has not taken yet is held until it has
+            self._unread.release()
+            self._unread.grow(self.transport.get_write_buffer_size())
 
     def _settle(self) -> None:
         """Finish what can be finished now that nothing is being answered."""
@@ -235,7 +309,7 @@ class Connection(Wire, asyncio.Protocol):
             self._write(encode_response(response, self.app.fixed_headers))
             self._hang_up()
         elif self._eof:
-            self.transport.close()
+            self.close()
         elif self.started is None:
             self.plain = True
 
@@ -244,6 +318,7 @@ class Connection(Wire, asyncio.Protocol):
         if self._failure is None:
             self._failure = failure
             self._body.clear()
+            self._held.release()
 
     def _hang_up(self) -> None:
         """Close so that the answer arrives: unread input would make the kernel reset the connection."""
@@ -273,7 +348,7 @@ class Connection(Wire, asyncio.Protocol):
                 self._fail(Refused(408, f"the request did not arrive within {options.request_timeout:g} s"))
                 self._settle()
         elif clock - self.seen > options.idle_timeout:
-            self.transport.close()
+            self.close()
 
     @property
     def idle(self) -> bool:
@@ -286,7 +361,11 @@ class Connection(Wire, asyncio.Protocol):
         return self._task is not None or bool(self._queue)
 
     def close(self) -> None:
-        """Close after what has been written."""
+        """Close after what has been written; a peer that does not read it has as long as after any other answer."""
+        if not self._discarding:
+            self._discarding = True
+            self.plain = False
+            self.seen = self.app.gate.clock
         self.transport.close()
 
 

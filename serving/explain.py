@@ -10,6 +10,7 @@ else is sampled over permutations and their reverses, with the standard error to
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from array import array
@@ -22,13 +23,13 @@ import orjson
 
 from serving import shapley
 from serving.bundle import TABLE
-from serving.errors import invalid
-from serving.inference import Engine
+from serving.errors import Refused, invalid
+from serving.inference import INLINE_BYTES, Engine
 from serving.message import Request, Response
 from serving.options import Options
 from serving.predictor import Predictor
 from serving.schema import Column, decode
-from serving.v1 import parse_object, read_flag, read_instances
+from serving.v1 import Looked, parse_object, read_flag, read_instances
 
 EXACT_FEATURES = 13
 MAX_ROWS = 64
@@ -61,11 +62,16 @@ class Explainer:
 
     async def explain(self, request: Request) -> Response:
         """Return contributions per feature for each row of a V1 request."""
+        if len(request.body) > INLINE_BYTES:
+            looked = Looked(request.body, self.predictor, self.options, self.engine.budget)
+            await asyncio.get_running_loop().run_in_executor(None, looked.look)
+            if looked.found is not None and looked.found.elements > MAX_ROWS:
+                raise _too_many(looked.found.elements)
         document = parse_object(request.body)
         instances = read_instances(document, self.options)
         read_flag(document.get("parameters"), "probabilities", self.options)
         if len(instances) > MAX_ROWS:
-            raise invalid(f"instances: at most {MAX_ROWS} rows can be explained per request, got {len(instances)}")
+            raise _too_many(len(instances))
         features = self.predictor.encoder.encode(instances, 0)
         columns = self.predictor.columns
         explained = []
@@ -281,3 +287,7 @@ def _median(column: Column, edges: Sequence[float], counts: Sequence[int]) -> fl
             return low + (high - low) * share if math.isfinite(high - low) else (high if math.isinf(low) else low)
         reached += count
     return bounds[-2]
+
+
+def _too_many(rows: int) -> Refused:
+    return invalid(f"instances: at most {MAX_ROWS} rows can be explained per request, got {rows}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-import zlib
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serving.budget import Held
+from serving.errors import Refused
+from serving.inference import INLINE_BYTES
 from serving.listener import close_listener, open_listener
 from serving.message import Request
 from serving.native._native import RpcWire
+from serving.unpacking import unpack
 
 if TYPE_CHECKING:
     import ssl
@@ -21,9 +25,7 @@ if TYPE_CHECKING:
 
 METADATA_SIZE = 16 * 1024
 LINGER_SECONDS = 2
-DEADLINE_EXCEEDED, INTERNAL = 4, 13
-COMPRESSIONS = {b"gzip": 31, b"deflate": 15}
-"""zlib's window bits by grpc-encoding."""
+DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL = 4, 8, 13
 
 
 class Http2Server:
@@ -166,7 +168,12 @@ class RpcConnection(RpcWire, asyncio.Protocol):
             timeout: Seconds until the caller gives up; negative when it does not.
             sampled: Whether the access log gets a line for it.
         """
-        request = Request(b"RPC", path, metadata, message, peer=self._peer, sampled=sampled)
+        held = Held(self._app.gate)
+        if len(message) > INLINE_BYTES and not held.grow(len(message)):
+            self._app.metrics.shed += 1
+            self.refuse(stream, RESOURCE_EXHAUSTED, "the server holds as many bytes of requests as it may; try again")
+            return
+        request = Request(b"RPC", path, metadata, message, peer=self._peer, sampled=sampled, held=held)
         service = self._server.service
         waiting: Outcome | Awaitable[Outcome]
         if service is None or compressed:
@@ -174,9 +181,12 @@ class RpcConnection(RpcWire, asyncio.Protocol):
         else:
             waiting = service.answer(request)
             if not hasattr(waiting, "__await__"):
+                held.release()
                 self._send(stream, waiting)
                 return
-        self._tasks[stream] = self._app.loop.create_task(self._wait(stream, waiting, timeout))  # type: ignore[arg-type]
+        task = self._app.loop.create_task(self._wait(stream, waiting, timeout))  # type: ignore[arg-type]
+        task.add_done_callback(lambda _: held.release())
+        self._tasks[stream] = task
 
     def cancelled(self, stream: int) -> None:
         """Give up a call."""
@@ -198,12 +208,14 @@ class RpcConnection(RpcWire, asyncio.Protocol):
         """Answer a call that needs its message unpacked, or the service imported first."""
         service = await self._server.load()
         if compressed:
-            limit = self._app.options.max_body_size
             encoding = request.headers.get(b"grpc-encoding", b"identity")
-            unpacked = await self._app.loop.run_in_executor(None, _unpack, request.body, encoding, limit)
-            if isinstance(unpacked, tuple):
-                return service.refuse(request, *unpacked)
-            request.body = unpacked
+            small = unpack(request.body, encoding, INLINE_BYTES)
+            if isinstance(small, bytes):
+                request.body = small
+            elif small[0] != 413 or not request.path.endswith("/ModelInfer"):
+                return service.refuse(request, *small)
+            else:  # as large as it may be: it is unpacked when it is its turn, and its caller was found to be let in
+                request.unpack = partial(_unpack_into, request, encoding, self._app.options.max_body_size)
         outcome = service.answer(request)
         return await outcome if hasattr(outcome, "__await__") else outcome
 
@@ -251,18 +263,13 @@ def _descriptor(transport: asyncio.BaseTransport) -> int:
     return -1 if stream is None or transport.get_extra_info("sslcontext") is not None else int(stream.fileno())
 
 
-def _unpack(message: bytes, encoding: bytes, limit: int) -> bytes | tuple[int, str]:
-    """Return a compressed message as it was, or the status of HTTP that refuses it and why."""
-    bits = COMPRESSIONS.get(encoding)
-    if bits is None:
-        return 501, f"grpc-encoding {encoding[:40]!r}: compress with gzip or deflate, or not at all"
-    unpacker = zlib.decompressobj(bits)
-    try:
-        data = unpacker.decompress(message, limit + 1)
-    except zlib.error:
-        return 400, f"the message is not {encoding.decode()}"
-    if len(data) > limit:
-        return 413, f"the message is larger than {limit} bytes when unpacked"
-    if not unpacker.eof or unpacker.unused_data:
-        return 400, f"the message is not {encoding.decode()}"
-    return data
+def _unpack_into(request: Request, encoding: bytes, limit: int) -> None:
+    """Put the unpacked message into a request.
+
+    Raises:
+        Refused: It is none, or larger than it may be, or there is no room for it.
+    """
+    unpacked = unpack(request.body, encoding, limit)
+    if isinstance(unpacked, tuple):
+        raise Refused(*unpacked)
+    request.body = unpacked

@@ -22,12 +22,13 @@ from serving.connection import Connection
 from serving.fetch import fetch, is_temporary
 from serving.goldens import check_goldens
 from serving.listener import close_listener, open_listener
-from serving.memory import give_back
+from serving.memory import give_back, trim
 from serving.message import JSON, Response, encode_response, fixed_headers
 from serving.options import Options
 from serving.predictor import Predictor, make_predictor
 
 TICK = 0.05
+TRIM_SECONDS = 5
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,10 @@ class Server:
             self._certificate.reload()
             if self.app.predictions is not None:
                 self.app.predictions.flush()
+                self.app.metrics.lost_predictions = self.app.predictions.lost
+            if self.app.engine.untrimmed and not self.app.engine.waiting and not self.app.gate.clock % TRIM_SECONDS:
+                self.app.engine.untrimmed = False
+                self.app.loop.run_in_executor(None, trim)
         self._ticker = self.app.loop.call_at(now + TICK, self._tick, now + TICK)
 
     # Hot swap.

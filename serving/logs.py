@@ -5,6 +5,7 @@ JSON, one object per line, where nobody is watching; readable lines on a termina
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -35,9 +36,21 @@ class _JsonFormatter(logging.Formatter):
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).astimezone()
-        fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
+        fields = "".join(f" {name}={_plain(value)}" for name, value in getattr(record, "fields", {}).items())
         trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{moment:%H:%M:%S} {record.levelname.lower():<7} {record.getMessage()}{fields}{trace}"
+        return f"{moment:%H:%M:%S} {record.levelname.lower():<7} {_printable(record.getMessage())}{fields}{trace}"
+
+
+def _printable(text: str) -> str:
+    """Return a text in which nothing begins a line or moves a cursor: what a caller sent stays within its line."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _plain(value: Any) -> str:
+    """Return the value of a field; quoted where it could be taken for more than one."""
+    text = str(value)
+    plain = text.isprintable() and not any(mark in text for mark in ' "=') and text
+    return text if plain else json.dumps(_printable(text), ensure_ascii=False)
 
 
 def configure(log_format: str) -> None:

@@ -27,6 +27,13 @@ def give_back() -> None:
         system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED)
 
 
+def trim() -> None:
+    """Return freed memory to the system, after a large request; a no-op where the allocator cannot."""
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
+
+
 def code_of(libraries: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     """Yield the first and the last address of the loaded code of libraries: mapped from a file and never writable."""
     if not MAPS.exists():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 from serving import tracing
+from serving.budget import Held
 from serving.errors import Headers
 from serving.options import Options
 
@@ -36,6 +37,8 @@ class Request:
         sampled: Whether the access log gets a line for it.
         keep_alive: Whether the client wants the connection to stay open.
         made_id: The id it got here because it came without one and something is kept of it.
+        held: What its body holds of the budget.
+        unpack: Puts the unpacked body in place of a compressed one that is large; to be called in a thread.
     """
 
     method: bytes
@@ -47,6 +50,8 @@ class Request:
     key: str = ""
     sampled: bool = False
     made_id: bytes | None = None
+    held: Held | None = None
+    unpack: Callable[[], None] | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:

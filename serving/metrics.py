@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from serving import __version__
 
 if TYPE_CHECKING:
+    from serving.budget import Account
     from serving.predictor import Predictor
 
 KSERVE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -76,6 +77,8 @@ class Metrics:
         self.shed = 0
         self.swaps = {"done": 0, "refused": 0, "unchanged": 0}
         self.rejected_connections = 0
+        self.account: Account | None = None
+        self.lost_predictions = 0
         self.delay = 0.0
         self.ready = False
         self._started = time.time()
@@ -180,6 +183,21 @@ class Metrics:
 
     def _render_process(self, text: _Text) -> None:
         model = {"model_name": self.model}
+        if self.account is not None:
+            text.gauge("headrace_in_flight_bytes", "Bytes of all requests in flight", self.account.held, model)
+            text.gauge("headrace_in_flight_bytes_limit", "How many there may be", self.account.limit, model)
+            text.counter(
+                "headrace_messages_refused_total",
+                "gRPC messages refused while they arrived, for the bytes in flight",
+                self.account.refused,
+                model,
+            )
+        text.counter(
+            "headrace_prediction_log_lost_total",
+            "Predictions that could not be written to the prediction log",
+            self.lost_predictions,
+            model,
+        )
         text.gauge("headrace_connections", "Open HTTP connections", self.connections, model)
         text.counter(
             "headrace_connections_rejected_total",

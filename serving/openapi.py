@@ -21,7 +21,7 @@ ERRORS: Mapping[str, str] = {
     "404": "The message names another model or version",
     "408": "The request did not arrive in time",
     "413": "The body is too large",
-    "415": "The body is encoded",
+    "415": "The body is compressed, and not with gzip or deflate",
     "431": "The request head is too large",
     "503": "Not ready, or too busy: try again after Retry-After",
 }

@@ -31,6 +31,7 @@ class Options:
     max_rows: int = _flag(100_000, "most rows in one request")
     max_connections: int = _flag(20_000, "most open connections; more are closed at once")
     max_waiting: int = _flag(256, "most large requests in the queue before 503")
+    max_in_flight_bytes: int = _flag(0, "most bytes of all requests together (0: 40 % of the memory it may use)")
     max_delay: float = _flag(0.5, "seconds of event loop delay from which predictions are shed with 503")
     request_timeout: float = _flag(30.0, "seconds a client may take to send a request or read its answer")
     idle_timeout: float = _flag(120.0, "seconds an unused connection stays open")

@@ -6,6 +6,9 @@ disk that fails costs log lines, never an answer.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import logging
 import os
 from array import array
@@ -22,7 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class PredictionLog:
-    """Appends to `<folder>/<model>/<hour>-<process>.jsonl`."""
+    """Appends to `<folder>/<model>/<hour>-<process>.jsonl`.
+
+    Attributes:
+        lost: Requests that could not be kept.
+    """
 
     def __init__(self, folder: Path, model: str) -> None:
         self._folder = folder / model
@@ -57,11 +64,28 @@ class PredictionLog:
         if not self._lines:
             return
         lines, self._lines, self._size = self._lines, [], 0
+        written = 0
         path = self._folder / f"{datetime.now(UTC):%Y%m%dT%H}-{os.getpid()}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as stream:
-                stream.write(b"\n".join(lines) + b"\n")
+            with path.open("ab", buffering=0) as stream:
+                written = _append(stream, b"\n".join(lines) + b"\n")
+            if written < len(lines):
+                raise OSError(errno.ENOSPC, "only a part could be written")
         except OSError as error:
-            self.lost += len(lines)
-            log.warning("prediction log %s cannot be written: %s", path, error)
+            lost = len(lines) - written
+            self.lost += lost
+            log.warning("prediction log %s cannot be written, %d lines are lost: %s", path, lost, error)
+
+
+def _append(stream: io.FileIO, data: bytes) -> int:
+    """Append lines, whole ones only, and return how many: what a full disk cuts off is taken back."""
+    end = stream.seek(0, os.SEEK_END)
+    done = 0
+    with contextlib.suppress(OSError):
+        while done < len(data):
+            done += stream.write(data[done:])
+    whole = data.rfind(b"\n", 0, done) + 1
+    if whole < done:
+        stream.truncate(end + whole)
+    return data.count(b"\n", 0, whole)

@@ -65,6 +65,7 @@ def _server(app: App) -> Mapping[str, Endpoint]:
         "/": _get(_fixed(landing), "other"),
         "/metrics": _get(metrics, "other"),
         "/v2": _get(_fixed(server_metadata()), "v2"),
+        "/v2/": _get(_fixed(server_metadata()), "v2"),
         "/v2/health/live": _get(_fixed({"live": True}), "v2"),
         "/v2/health/ready": _get(_readiness(app, {}), "v2"),
     }

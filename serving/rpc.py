@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from serving.calls import METADATA_SIZE, OK, SERVICE, Outcome, Service
+from serving.calls import HEALTH, METADATA_SIZE, OK, SERVICE, Outcome, Service
 from serving.message import Request
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ class GrpcioServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        handlers = {
-            path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(self._answerer(path.encode()))
-            for path in self._service.calls
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        for name in (SERVICE, HEALTH):
+            handlers = {
+                path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(self._answerer(path.encode()))
+                for path in self._service.calls
+                if path.startswith(f"/{name}/")
+            }
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
     async def start(self) -> int:
         """Return the port gRPC listens on.

@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 
 from serving.errors import invalid
-from serving.inference import Engine, Job
+from serving.inference import INLINE_BYTES, Engine, Job
 from serving.message import Request, Response
 from serving.options import Options
+from serving.outline import Outline, StreamedInstances, check, head, loads, outline
 from serving.predictor import Answer, Predictor
 
 
@@ -37,16 +38,29 @@ class V1:
 
     def predict(self, request: Request) -> Response | Awaitable[Response]:
         """Answer `:predict`."""
-        return self.engine.run(self.predictor, len(request.body), lambda: self._read(request))
+        if len(request.body) <= INLINE_BYTES:
+            return self.engine.run(self.predictor, len(request.body), lambda: self._read(request, None))
+        looked = Looked(request.body, self.predictor, self.options, self.engine.budget)
+        return self.engine.run(
+            self.predictor, len(request.body), lambda: self._read(request, looked.found), looked.look
+        )
 
-    def _read(self, request: Request) -> Job[Response]:
-        document = parse_object(request.body)
-        instances = read_instances(document, self.options)
+    def _read(self, request: Request, found: Outline | None) -> Job[Response]:
+        streamed = found is not None and found.elements > 0
+        document = parse_object(head(request.body, found) if found is not None and streamed else request.body)
+        if streamed and document.get("instances") != []:  # the name is there again, written otherwise
+            streamed, document = False, parse_object(request.body)
+        if found is not None and streamed:
+            instances: Any = StreamedInstances(self.predictor, request.body, found)
+            refuse_unknown(document, ("instances", "parameters"), "", self.options)
+            check_count(found.elements, self.options)
+        else:
+            instances = Instances(self.predictor, read_instances(document, self.options))
         wanted = read_flag(document.get("parameters"), "probabilities", self.options)
         if wanted and not self.predictor.classes:
             raise invalid("parameters.probabilities: this model predicts a number and has no probabilities")
         return Job(
-            Instances(self.predictor, instances),
+            instances,
             lambda answer: self._render(answer, wanted),
             request.log_id,
             request.trace[0],
@@ -66,7 +80,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
         Refused: It is not JSON, or not an object.
     """
     try:
-        document = orjson.loads(body)
+        document = loads(body) if len(body) > INLINE_BYTES else orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -86,9 +100,32 @@ def read_instances(document: Mapping[str, Any], options: Options) -> Sequence[An
         raise invalid('instances: expected a list of rows, such as {"instances": [[…], …]}')
     if not instances:
         raise invalid("instances: expected at least one row")
-    if len(instances) > options.max_rows:
-        raise invalid(f"instances: {len(instances)} rows, at most {options.max_rows} per request")
+    check_count(len(instances), options)
     return instances
+
+
+def check_count(rows: int, options: Options) -> None:
+    """Raise Refused for more rows than a request may have."""
+    if rows > options.max_rows:
+        raise invalid(f"instances: {rows} rows, at most {options.max_rows} per request")
+
+
+class Looked:
+    """A large body and what is known of it before it is parsed."""
+
+    def __init__(self, body: bytes, predictor: Predictor, options: Options, budget: int) -> None:
+        self.found: Outline | None = None
+        self._what = (body, predictor, options, budget)
+
+    def look(self) -> None:
+        """Measure the body; to be called in a thread.
+
+        Raises:
+            Refused: It holds more than its rows could.
+        """
+        body, predictor, options, budget = self._what
+        self.found = outline(body, predictor.scorer.step_rows)
+        check(self.found, len(body), predictor, options, budget, streamed=self.found.elements > 0)
 
 
 def read_flag(parameters: Any, name: str, options: Options) -> bool:

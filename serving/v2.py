@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from serving.errors import Refused, invalid
 from serving.inference import Engine, Job, Rows
 from serving.message import BINARY, JSON, Request, Response
 from serving.options import Options
+from serving.outline import check, outline
 from serving.predictor import Answer, Predictor
 from serving.tensors import (
     ColumnRows,
@@ -159,7 +160,14 @@ class V2:
 
     def infer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer `/infer`."""
-        return self.engine.run(self.predictor, len(request.body), lambda: self._read(request))
+        return self.engine.run(
+            self.predictor, len(request.body), lambda: self._read(request), lambda: self._look(request)
+        )
+
+    def _look(self, request: Request) -> None:
+        """Bound a large body before it is parsed; to be called in a thread."""
+        text, _ = _split(request)
+        check(outline(bytes(text), 1), len(text), self.predictor, self.options, self.engine.budget)
 
     def _read(self, request: Request) -> Job[Response]:
         text, binary = _split(request)
@@ -247,7 +255,21 @@ def read_parameters(parameters: Any, path: str) -> Mapping[str, Any]:
     for name, value in parameters.items():
         if value is not None and not isinstance(value, str | int | float | bool):
             raise invalid(f"{path}.{name[:80]}: expected text, a number, true or false")
+    refuse_meaning(parameters, path)
     return parameters
+
+
+def refuse_meaning(parameters: Iterable[str], path: str) -> None:
+    """Raise Refused for a parameter that would change what the answer means, and that this server does not have.
+
+    Others may be ignored, as the protocol says; these two of Triton's extensions leave the caller with something else
+    than it reads: a region that nobody wrote, labels that are no labels.
+    """
+    for name in parameters:
+        if name.startswith("shared_memory_"):
+            raise invalid(f"{path}.{name}: this server has no shared memory; send and ask for the data itself")
+        if name == "classification":
+            raise invalid(f"{path}.{name}: this server has no classification extension; ask for probabilities")
 
 
 def read_switch(parameters: Mapping[str, Any], name: str, path: str) -> bool:

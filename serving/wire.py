@@ -5,6 +5,7 @@ See serving/native/wire.c for what each attribute means.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from serving import native
@@ -19,6 +20,9 @@ class PlainGate:
     def __init__(self, share: float = 0.0) -> None:
         self.fast: Fast | None = None
         self.clock = 0
+        self.held = 0
+        self.limit = sys.maxsize
+        self.refused = 0
         self._share = share
         self._due = 1.0 - share
 

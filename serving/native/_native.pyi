@@ -43,9 +43,14 @@ class Fast:
         typed: tuple[bytes, ...],
     ) -> None: ...
 
+def outline(json: bytes, key: bytes, every: int) -> tuple[int, int, int, int, int, int, list[int]]: ...
+
 class Gate:
     fast: Fast | None
     clock: int
+    held: int
+    limit: int
+    refused: int
     def __init__(self, share: float = 0.0) -> None: ...
     def due(self) -> bool: ...
 

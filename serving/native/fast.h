@@ -2,6 +2,7 @@
 #ifndef HEADRACE_FAST_H
 #define HEADRACE_FAST_H
 
+#include "account.h"
 #include "module.h" /* Python.h comes first: it sets feature macros */
 
 #include "http.h"
@@ -107,6 +108,8 @@ double fast_now(void);
 /* wire.c: what all connections of a process share */
 fast_object *hr_gate_fast(PyObject *gate);
 long long hr_gate_clock(PyObject *gate);
+hr_account *hr_gate_account(PyObject *gate);
+hr_account *hr_gate_account(PyObject *gate);
 int hr_gate_due(PyObject *gate);
 
 /* setup.c: reads the constructor's arguments; 0, or -1 with an exception. */

@@ -21,14 +21,21 @@ static void close_finished(h2_connection *c, h2_stream *stream) {
     else if (c->draining == 2 || stream->receive_window <= 0) h2_reset(c, stream, H2_NO_ERROR);
 }
 
+/* Forget what has come of a message. */
+void grpc_drop_message(h2_connection *c, h2_stream *stream) {
+    if (c->account) c->account->held -= stream->room;
+    free(stream->message);
+    stream->message = NULL;
+    stream->room = 0;
+}
+
 /* The last frame of an answer has been written. */
 static void finish(h2_connection *c, h2_stream *stream) {
     if (c->control < H2_CONTROL) c->control += ANSWERED_EARNS;
     if (c->resets < H2_RESETS) c->resets++;
     stream->finished = 1;
     stream->waiting = 0;
-    free(stream->message);
-    stream->message = NULL;
+    grpc_drop_message(c, stream);
     if (stream->granted) h2_return_grant(c, stream);
     close_finished(c, stream);
 }
@@ -97,11 +104,18 @@ static int append(h2_connection *c, h2_stream *stream, const char *data, size_t 
         size_t room = stream->room ? stream->room * (size_t)2 : FIRST_ROOM;
         if (room < stream->n_message + size) room = stream->n_message + size;
         if (room > stream->length) room = stream->length;
+        hr_account *account = c->account;
+        if (account && account->held + (long long)(room - stream->room) > account->limit) {
+            account->refused++;
+            REFUSE(c, stream, GRPC_RESOURCE_EXHAUSTED, "the server holds as many bytes of requests as it may; try again");
+            return 0;
+        }
         char *message = realloc(stream->message, room);
         if (!message) {
             c->broken = c->over = 1;
             return 0;
         }
+        if (account) account->held += (long long)(room - stream->room);
         stream->message = message;
         stream->room = (uint32_t)room;
     }
@@ -148,9 +162,13 @@ void grpc_end(h2_connection *c, h2_stream *stream) {
         return;
     }
     char *message = stream->message;
+    hr_account *account = c->account;
+    uint32_t room = stream->room;
     stream->message = NULL;
+    stream->room = 0;
     c->host->call(c, stream, message ? message : "", stream->length, stream->prefix[0]);
     free(message);
+    if (account) account->held -= room;
 }
 
 static void put_prefix(char *at, size_t size) {

@@ -14,6 +14,7 @@
 #ifndef HEADRACE_H2_H
 #define HEADRACE_H2_H
 
+#include "account.h"
 #include "hpack.h"
 
 #define H2_FRAME 16384      /* the largest frame either way: the protocol's default */
@@ -93,6 +94,7 @@ typedef struct {
 
 struct h2_connection {
     const h2_host *host;
+    hr_account *account; /* of all connections, or NULL */
     uint32_t message_limit, head_limit;
     long long request_timeout, idle_timeout;
     long long clock, seen, unfinished_since, drain_since;
@@ -155,6 +157,7 @@ void h2_release(h2_connection *c);
 
 /* grpc.c */
 void grpc_begin(h2_connection *c, h2_stream *stream);
+void grpc_drop_message(h2_connection *c, h2_stream *stream);
 void grpc_data(h2_connection *c, h2_stream *stream, const char *data, size_t size);
 void grpc_end(h2_connection *c, h2_stream *stream);
 void grpc_answer(h2_connection *c, h2_stream *stream, const char *body, size_t size);

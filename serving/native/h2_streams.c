@@ -104,7 +104,7 @@ h2_stream *h2_open(h2_connection *c, uint32_t id, h2_head *head) {
 
 static void free_stream(h2_connection *c, h2_stream *stream) {
     h2_head_drop(stream->head);
-    free(stream->message);
+    grpc_drop_message(c, stream);
     free(stream->pending);
     if (c->spare) free(stream);
     else c->spare = stream;

@@ -139,8 +139,14 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
 PyTypeObject *hr_table_type, *hr_fast_type, *hr_gate_type;
 static PyTypeObject *wire_type, *rpc_type;
 
+static PyMethodDef functions[] = {
+    {"outline", hr_outline, METH_VARARGS,
+     "outline(json, key, every) -> (values, depth, widest, elements, start, end, cuts): see serving.outline."},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "serving.native._native", "The C side of serving; see serving.native.", -1, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "serving.native._native", "The C side of serving; see serving.native.", -1, functions, NULL, NULL,
     NULL, NULL,
 };
 

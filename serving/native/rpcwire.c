@@ -240,6 +240,7 @@ static int rpc_init(PyObject *object, PyObject *args, PyObject *named) {
         return -1;
     }
     c->host = &host;
+    c->account = hr_gate_account(gate);
     c->message_limit = (uint32_t)message_limit;
     c->request_timeout = (long long)request_timeout;
     c->idle_timeout = (long long)idle_timeout;

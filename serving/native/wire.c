@@ -7,6 +7,7 @@
 #include "fast.h"
 #include "outlet.h"
 
+#include <limits.h>
 #include <math.h>
 #include <structmember.h>
 
@@ -14,6 +15,7 @@ typedef struct {
     PyObject_HEAD
     fast_object *fast; /* or NULL: everything is for Python */
     long long clock;
+    hr_account account;
     double share, due;
 } gate_object;
 
@@ -43,6 +45,8 @@ static PyObject *gate_due(PyObject *self, PyObject *unused) {
 
 fast_object *hr_gate_fast(PyObject *gate) { return ((gate_object *)gate)->fast; }
 
+hr_account *hr_gate_account(PyObject *gate) { return &((gate_object *)gate)->account; }
+
 long long hr_gate_clock(PyObject *gate) { return ((gate_object *)gate)->clock; }
 
 int hr_gate_due(PyObject *gate) { return ((gate_object *)gate)->share > 0.0 && is_due((gate_object *)gate); }
@@ -55,6 +59,7 @@ static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     if (self) {
         self->share = share;
         self->due = 1.0 - share;
+        self->account.limit = LLONG_MAX;
     }
     return (PyObject *)self;
 }
@@ -173,6 +178,9 @@ static PyMethodDef gate_methods[] = {
 
 static PyMemberDef gate_members[] = {
     {"clock", T_LONGLONG, offsetof(gate_object, clock), 0, "Whole seconds since start."},
+    {"held", T_LONGLONG, offsetof(gate_object, account.held), 0, "Bytes of all requests in flight."},
+    {"limit", T_LONGLONG, offsetof(gate_object, account.limit), 0, "How many there may be."},
+    {"refused", T_LONGLONG, offsetof(gate_object, account.refused), 0, "gRPC messages refused for that."},
     {NULL, 0, 0, 0, NULL},
 };
 

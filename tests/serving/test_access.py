@@ -168,5 +168,24 @@ def test_a_renewed_certificate_is_used_without_a_restart(tls: Any) -> None:
     assert ssl.PEM_cert_to_DER_cert(chain.read_text()) == after
 
 
+def test_a_renewal_in_two_steps_takes_nothing_down(tls: Any) -> None:
+    """The new certificate comes before its key: until the pair is whole, the old one goes on serving."""
+    running, chain, private = tls
+    before, old_key = _served_certificate(running), private.read_bytes()
+    _certificate(chain.parent, "second")
+    new_key = private.read_bytes()
+    private.write_bytes(old_key)
+    running.wait_for("the certificate is kept as it was")
+    between = [_served_certificate(running) for _ in range(3)]
+    time.sleep(2.5)  # more looks of the server at the same two files
+    warned = running.log.read_text().count("the certificate is kept as it was")
+    private.write_bytes(new_key)
+    running.wait_for("the certificate was renewed")
+
+    assert between == [before] * 3
+    assert warned <= 2, "once a change, not once a second; writing the files may be seen as two"
+    assert _served_certificate(running) == ssl.PEM_cert_to_DER_cert(chain.read_text())
+
+
 def _served_certificate(running: Any) -> bytes:
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", running.http_port)))

@@ -343,3 +343,38 @@ def test_tls_takes_a_renewed_certificate_without_a_restart(
 
     assert list(first.outputs[0].shape) == [5_000]
     assert second == first
+
+
+@pytest.mark.parametrize("service", ["", "inference.GRPCInferenceService", "m"])
+def test_the_health_checking_protocol_is_spoken(server: Any, service: str) -> None:
+    asked = b"" if not service else b"\x0a%c%s" % (len(service), service.encode())
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        answer = check(asked, timeout=20)
+        with pytest.raises(grpc.RpcError) as unknown:
+            check(b"\x0a\x03abc", timeout=20)
+
+    assert answer == b"\x08\x01"
+    assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("place", ["message", "input", "output"])
+@pytest.mark.parametrize(
+    ("name", "told"), [("shared_memory_region", "no shared memory"), ("classification", "probabilities")]
+)
+def test_parameters_that_change_what_an_answer_means_are_refused(server: Any, place: str, name: str, told: str) -> None:
+    message = oip.ModelInferRequest.FromString(make_message())
+    asked = message.outputs.add(name="prediction")
+    of = {"message": message, "input": message.inputs[0], "output": asked}[place]
+    of.parameters[name].string_param = "region"
+    with connected(server) as method, pytest.raises(grpc.RpcError) as refused:
+        method("ModelInfer")(message.SerializeToString(), timeout=20)
+    tensors = [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1]}]
+    document: dict[str, Any] = {"inputs": tensors, "outputs": [{"name": "prediction"}]}
+    {"message": document, "input": tensors[0], "output": document["outputs"][0]}[place]["parameters"] = {name: "r"}
+    rest = httpx.post(f"{server.url}/v2/models/m/infer", json=document)
+
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert f"parameters.{name}" in str(refused.value.details())
+    assert told in str(refused.value.details())
+    assert (rest.status_code, told in rest.json()["error"]) == (400, True)
