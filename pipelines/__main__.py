@@ -70,7 +70,7 @@ def _say(line: str) -> None:
 
 
 def _run(options: argparse.Namespace, home: Path) -> int:
-    from pipelines.local import choice, progress, summary
+    from pipelines.local import choice, index, progress, summary
     from pipelines.local.run import run
     from pipelines.local.signals import Interrupted
 
@@ -92,6 +92,7 @@ def _run(options: argparse.Namespace, home: Path) -> int:
     except Interrupted as stopped:
         show.say("stopped; `run --resume` goes on where it was")
         return 128 + stopped.number
+    index.write(done)
     for line in summary.closing(done):
         show.say(line)
     return summary.exit_code(done)

@@ -59,8 +59,8 @@ class RowEncoder:
     def _values(self, row: Mapping[str, Any], path: str) -> Sequence[Any]:
         try:
             values = self._pick(row)
-        except KeyError as error:
-            raise invalid(f"{path}: lacks {error.args[0]!r}; send null if its value is missing") from None
+        except KeyError:
+            raise invalid(_misfit(row, self.names, path)) from None
         if len(row) != len(self.names) and not self._ignore_unknown:
             unknown = next(name for name in row if name not in self._known)
             raise invalid(f"{path}: unknown field {unknown[:80]!r}; the columns are {_listed(self.names)}")
@@ -76,6 +76,16 @@ class RowEncoder:
         except InvalidValue as error:
             return str(error)
         raise AssertionError(f"{path} fits after all")
+
+
+def _misfit(row: Mapping[str, Any], names: Sequence[str], path: str) -> str:
+    """Return all that a row lacks, and what it has instead where that looks like a slip."""
+    absent = [name for name in names if name not in row]
+    known = frozenset(names)
+    told = f"{path}: lacks {_listed([repr(name) for name in absent])}; send null if its value is missing"
+    if strange := [name for name in row if name not in known]:
+        told += f"; unknown are {_listed([repr(name[:80]) for name in strange])}"
+    return told
 
 
 def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:

@@ -5,7 +5,7 @@ V2 tensors are described for one row: JSON Schema cannot say that a tensor has a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving import __version__
@@ -231,7 +231,7 @@ def _v2_schemas(predictor: Predictor, options: Options) -> Json:
                 "id": {"type": ["string", "null"]},
                 "parameters": {**parameters, **whole},
                 "inputs": _inputs(predictor),
-                "outputs": {"anyOf": [_list(output), {"type": "null"}]},
+                "outputs": {"anyOf": [*_each_once(output, names), {"type": "null"}]},
             },
             optional=("model_name", "model_version", "id", "parameters", "outputs"),
         ),
@@ -245,6 +245,15 @@ def _v2_schemas(predictor: Predictor, options: Options) -> Json:
             optional=("model_version", "id"),
         ),
     }
+
+
+def _each_once(output: Json, names: Sequence[str]) -> list[Json]:
+    """Return the lists in which an output is named once: of none or one, and of all in any order."""
+    few: Json = {**_list(output), "maxItems": 1}
+    if len(names) < 2:
+        return [few]
+    held = [{"contains": {"required": ["name"], "properties": {"name": {"const": name}}}} for name in names]
+    return [few, {**_list(output), "minItems": len(names), "maxItems": len(names), "allOf": held}]
 
 
 def _inputs(predictor: Predictor) -> Json:

@@ -58,11 +58,17 @@ def _server(app: App) -> Mapping[str, Endpoint]:
     name = app.options.model_name
     landing = {"status": "alive", "model": name, "docs": "/docs", "openapi": "/openapi.json", "metrics": "/metrics"}
 
+    def front(request: Request) -> Response:
+        """Lead a browser to the page for people, a program to what there is."""
+        if b"text/html" in request.headers.get(b"accept", b""):
+            return Response(303, b"", JSON, ((b"location", b"/docs"), (b"vary", b"accept")))
+        return Response(200, orjson.dumps(landing), JSON, ((b"vary", b"accept"),))
+
     def metrics(_: Request) -> Response:
         return Response(200, app.metrics.render(app.predictor), b"text/plain; version=0.0.4; charset=utf-8")
 
     return {
-        "/": _get(_fixed(landing), "other"),
+        "/": _get(front, "other"),
         "/metrics": _get(metrics, "other"),
         "/v2": _get(_fixed(server_metadata()), "v2"),
         "/v2/": _get(_fixed(server_metadata()), "v2"),

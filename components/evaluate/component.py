@@ -1,6 +1,6 @@
 """KFP glue of evaluate."""
 
-from kfp.dsl import ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 from components.images import component
 
@@ -10,7 +10,7 @@ def evaluate(
     data: Input[Dataset],
     bundles: Input[list[Model]],
     winner: Output[Model],
-    report: Output[Markdown],
+    report: Output[HTML],
     metrics: Output[Metrics],
     curves: Output[ClassificationMetrics],
     run: str,
@@ -39,6 +39,7 @@ def evaluate(
     folders = [Path(bundle.path) for bundle in bundles]
     verdict = judge(Path(data.path), folders, Path(winner.path), Path(report.path), run, bar)
     winner.metadata["candidate"] = verdict.candidate
+    report.metadata["headline"] = verdict.headline
     report.metadata["reasons"] = "\n".join(verdict.reasons)
     report.metadata["warnings"] = "\n".join(verdict.warnings)
     write_metrics(metrics, verdict.metrics)

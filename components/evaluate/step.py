@@ -37,6 +37,7 @@ class Verdict:
         confusion: Class labels and rows by [true][predicted].
         candidate: The winner's name; empty when no candidate is usable.
         warnings: What is worth knowing and no reason to refuse.
+        headline: The figure of the gate's metric with its interval, and the constant answer's, in a sentence.
     """
 
     accepted: bool
@@ -46,10 +47,11 @@ class Verdict:
     confusion: tuple[list[str], list[list[int]]] | None = None
     candidate: str = ""
     warnings: tuple[str, ...] = ()
+    headline: str = ""
 
 
 def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run: str, bar: str = "") -> Verdict:
-    """Write the winner's bundle and the verdict as Markdown; log both to the MLflow run of the pipeline.
+    """Write the winner's bundle and the verdict as a page; log both to the MLflow run of the pipeline.
 
     Args:
         bundles: One folder per candidate; a damaged or unproved one is out, and the report says why.
@@ -75,10 +77,11 @@ def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run
         _adopt(current, parent, entries)
         if best is None or best.bundle is None:
             verdict = _nobody(entries, winner)
-            report.write_text(verdict_text.nobody(use_case, entries))
+            report.write_text(evaluate_page.nobody(use_case, entries))
+            text = verdict_text.nobody(use_case, entries)
         else:
-            verdict = _judge(current, use_case, data, entries, best, best.bundle, metric, winner, report)
-        _log(verdict, report)
+            verdict, text = _judge(current, use_case, data, entries, best, best.bundle, metric, winner, report)
+        _log(verdict, report, text)
     for warning in verdict.warnings:
         logger.warning("%s: %s", data.model, warning)
     logger.info("%s: %s", data.model, "accepted" if verdict.accepted else "refused: " + "; ".join(verdict.reasons))
@@ -95,7 +98,8 @@ def _judge(
     metric: str,
     folder: Path,
     report: Path,
-) -> Verdict:
+) -> tuple[Verdict, str]:
+    """Return the verdict, and the same as Markdown."""
     result = judgement.judge(bundle, data, metric, data.seed)
     rival = _rival(current, data, result, metric)
     former = _former(current, data, result, metric)
@@ -104,10 +108,9 @@ def _judge(
     accepted = all(check.passed for check in checks)
     written = _write_winner(bundle, use_case, data, figures, result, rival, checks, folder)
     story = verdict_text.Story(use_case, data, metric, entries, best, result, rival, checks)
-    report.write_text(verdict_text.write(story, written))
-    _log_page(story)
+    report.write_text(evaluate_page.write(story))
     roc, confusion = judgement.curves(data, result)
-    return Verdict(
+    verdict = Verdict(
         accepted=accepted,
         reasons=tuple(check.sentence for check in checks if check.passed == accepted),
         metrics=_numbers(result),
@@ -115,7 +118,9 @@ def _judge(
         confusion=confusion,
         candidate=best.name,
         warnings=story.warnings,
+        headline=checks[0].sentence,
     )
+    return verdict, verdict_text.write(story, written)
 
 
 def _rival(current: Settings, data: Dataset, result: Result, metric: str) -> Rival | str | None:
@@ -213,7 +218,7 @@ def _numbers(result: Result) -> dict[str, float]:
     return {**figures, **times, "rows": float(result.rows)}
 
 
-def _log(verdict: Verdict, report: Path) -> None:
+def _log(verdict: Verdict, report: Path, text: str) -> None:
     import math
 
     import mlflow
@@ -221,10 +226,5 @@ def _log(verdict: Verdict, report: Path) -> None:
     known = {f"test_{name}": value for name, value in verdict.metrics.items() if math.isfinite(value)}
     mlflow.log_metrics({**known, "accepted": float(verdict.accepted)})
     mlflow.set_tags({"headrace.candidate": verdict.candidate, "headrace.reasons": "\n".join(verdict.reasons)[:5_000]})
-    mlflow.log_text(report.read_text(), "verdict.md")
-
-
-def _log_page(story: verdict_text.Story) -> None:
-    import mlflow
-
-    mlflow.log_text(evaluate_page.write(story), "evaluation.html")
+    mlflow.log_text(text, "verdict.md")
+    mlflow.log_text(report.read_text(), "evaluation.html")

@@ -13,7 +13,11 @@ from components.reports.train_page import CAPTIONS, cell
 from components.reports.verdict_text import candidate_row, required
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from components.models.contest import Entry
     from components.reports.verdict_text import Story
+    from components.use_cases import UseCase
 
 
 def write(story: Story) -> str:
@@ -29,6 +33,13 @@ def write(story: Story) -> str:
     ]
     subtitle = f"{story.use_case.description} Data set {story.dataset.version[:12]}."
     return page(f"{story.use_case.title}: {'accepted' if story.accepted else 'refused'}", subtitle, sections)
+
+
+def nobody(use_case: UseCase, entries: Sequence[Entry]) -> str:
+    """Return the page when no candidate is usable."""
+    why = [f"{entry.name}: {entry.out}" for entry in entries] or ["no candidate was trained"]
+    told = "No candidate of this run can be used, so the champion goes on serving."
+    return page(f"{use_case.title}: refused", told, [("Why", bullets(why))])
 
 
 def _conditions(story: Story) -> list[str]:

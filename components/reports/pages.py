@@ -86,6 +86,20 @@ def bullets(items: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
+def links(items: Iterable[tuple[str, str, str]]) -> str:
+    """Return a list of links: (address, text, note)."""
+    drawn = "".join(
+        f'<li><a href="{escape(address)}">{escape(words)}</a>{f" — {escape(note)}" if note else ""}</li>'
+        for address, words, note in items
+    )
+    return f"<ul>{drawn}</ul>" if drawn else ""
+
+
+def preformatted(words: str) -> str:
+    """Return lines as they stand, such as a command to paste."""
+    return f"<pre>{escape(words)}</pre>"
+
+
 def grid(parts: Iterable[str]) -> str:
     """Return HTML parts side by side, as many per row as fit."""
     return f'<div class="grid">{"".join(parts)}</div>'
@@ -126,7 +140,7 @@ def _dress(fig: Figure) -> None:
         title = axes.get_title()
         if title:
             axes.set_title("")
-            axes.set_title(title, loc="left", fontsize=10.5, fontweight="semibold")
+            axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
         if (legend := axes.get_legend()) is not None:
             legend.set_frame_on(False)
 

@@ -41,6 +41,8 @@ overflow-wrap:anywhere}
 .card small{display:block;color:var(--muted);font-size:.78rem;line-height:1.35}
 .card.good b{color:var(--good)}.card.warn b{color:var(--warn)}.card.bad b{color:var(--bad)}
 p,li,figcaption,.sub,.card{overflow-wrap:anywhere}
+pre{font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--paper);border:1px solid
+var(--rule);border-radius:10px;padding:.8rem .95rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 .scroll{overflow-x:auto;background:var(--paper);border:1px solid var(--rule);border-radius:10px}
 table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--muted);padding:.6rem .8rem 0}

@@ -95,5 +95,5 @@ def _log(found: Search, data: Dataset, bundle: Bundle, plots: dict[str, Any], pa
     mlflow.log_dict({"metric": found.metric, "trials": trials}, "search.json")
     for name, figure in plots.items():
         mlflow.log_figure(figure, f"plots/{name}.png")
-    mlflow.log_artifact(str(page))
+    mlflow.log_text(page.read_text(), "train.html")
     mlflow.log_artifact(str(bundle.folder / "card.md"))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from components.releases import LAPTOP, laptop
 from pipelines.local import record
 from pipelines.local.progress import line
-from pipelines.local.tasks import report_name
+from pipelines.local.tasks import pages_of
 
 if TYPE_CHECKING:
-    from pipelines.local.record import Run, Task
+    from pipelines.local.record import Run
 
 SERVED, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
 
@@ -39,7 +39,7 @@ def closing(run: Run) -> list[str]:
             return [*lines, "  again   correct the input, and start the run again"]
         return [*lines, f"  again   {again(run)}"]
     lines += _verdict(run)
-    lines += ["", *_reports(run)]
+    lines += ["", f"  report    {(run.folder / 'index.html').as_uri()}", *_reports(run)]
     lines += _endpoint(run)
     lines += [f"  run       {run.identifier}  ({run.seconds:.0f} s, {run.cpu_seconds:.0f} s CPU in steps)"]
     return lines
@@ -71,18 +71,23 @@ def _verdict(run: Run) -> list[str]:
         head += f"; version {version} goes on serving" if version else "; nothing is served"
     told = judged.artifacts["report"].metadata
     reasons, warnings = (str(told.get(name, "")).splitlines() for name in ("reasons", "warnings"))
-    return [head, *(f"  {'✔' if accepted else '✘'} {one}" for one in reasons), *(f"  ! {one}" for one in warnings)]
+    headline = str(told.get("headline", ""))
+    first = [f"  · {headline}"] if headline and headline not in reasons else []
+    return [
+        head,
+        *first,
+        *(f"  {'✔' if accepted else '✘'} {one}" for one in reasons),
+        *(f"  ! {one}" for one in warnings),
+    ]
 
 
 def _reports(run: Run) -> Iterator[str]:
-    wanted = {"profile": ("page", "data"), "train": ("page", ""), "evaluate": ("report", "verdict")}
+    titles = {"profile": "data", "validate": "checks", "evaluate": "verdict"}
     for task in run.tasks.values():
         name = task.path.rsplit("/", 1)[-1]
-        if name in wanted and task.status == record.SUCCEEDED:
-            output, title = wanted[name]
-            if output in task.artifacts:
-                file = run.folder / "reports" / report_name(task, output, task.artifacts[output])
-                yield f"  {title or task.label.partition(' ')[2]:<9} {near(file)}"
+        for file in pages_of(task):
+            title = titles.get(name) or task.label.partition(" ")[2] or name
+            yield f"  {title:<9} {near(run.folder / 'reports' / file)}"
 
 
 def near(path: Path) -> Path:
@@ -95,14 +100,17 @@ def _endpoint(run: Run) -> list[str]:
     released = run.task("deploy")
     lines = []
     if released is not None:
-        lines += _served(run, released)
+        lines += served(run)
     if run.task("evaluate") is not None:
         lines += ["  MLflow    make ui   (or: python -m pipelines ui)"]
     return lines
 
 
-def _served(run: Run, released: Task) -> list[str]:
+def served(run: Run) -> list[str]:
     """Return where a released version is served, or how to serve it where no server runs any more."""
+    released = run.task("deploy")
+    if released is None:
+        return []
     model, version = (str(released.parameters.get(name, "")) for name in ("model", "version"))
     registered = run.task("register")
     if registered is not None:

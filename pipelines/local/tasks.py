@@ -28,8 +28,9 @@ ARGUMENT_LIMIT = 128 * 1024
 INPUT_EXIT_CODE = 2
 """A step ends with this code when a person's input is wrong; trying again cannot help."""
 LAST_LINES = 8
-PAGES: Mapping[str, str] = {"system.HTML": ".html", "system.Markdown": ".md"}
-"""Kinds of artifact that a person reads, and what their files are called in the run's folder `reports`."""
+MARKDOWN = "system.Markdown"
+PAGES = ("system.HTML", MARKDOWN)
+"""Kinds of artifact that a person reads; in the run's folder `reports` all of them are pages."""
 
 
 class Watcher(Protocol):
@@ -264,11 +265,16 @@ class TaskRunner:
         return _outputs(task)
 
     def _show(self, task: Task, name: str, item: Artifact) -> None:
-        """Copy what a person reads to one folder, under a name that a browser opens."""
-        if item.kind in PAGES and item.sha256:
-            folder = self._around.folder / "reports"
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(item.path, folder / report_name(task, name, item))
+        """Write what a person reads to one folder, as a page that leads back to the run."""
+        if item.kind not in PAGES or not item.sha256:
+            return
+        folder = self._around.folder / "reports"
+        folder.mkdir(exist_ok=True)
+        content = Path(item.path).read_text(errors="replace")
+        if item.kind == MARKDOWN:
+            content = _page_of(content)
+        back = '<header><p><a href="../index.html">All of this run</a></p>'
+        (folder / report_name(task, name)).write_text(content.replace("<header>", back, 1))
 
     def _clean(self, log: Path) -> None:
         text = log.read_text(errors="replace")
@@ -279,10 +285,26 @@ class TaskRunner:
         return "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]) if log.is_file() else ""
 
 
-def report_name(task: Task, name: str, item: Artifact) -> str:
+def report_name(task: Task, name: str) -> str:
     """Return the file name of a page in the folder `reports`: task, loop item, and the output unless it is `page`."""
     words = [*task.label.split(), *([] if name == "page" else [name])]
-    return "-".join(re.sub(r"[^A-Za-z0-9._-]", "_", word) for word in words) + PAGES[item.kind]
+    return "-".join(re.sub(r"[^A-Za-z0-9._-]", "_", word) for word in words) + ".html"
+
+
+def pages_of(task: Task) -> list[str]:
+    """Return the file names of the pages of a task that succeeded."""
+    found = task.artifacts.items() if task.status == record.SUCCEEDED else ()
+    return [report_name(task, name) for name, item in found if item.kind in PAGES and item.sha256]
+
+
+def _page_of(markdown: str) -> str:
+    """Return a Markdown document as a page of the same look as the others."""
+    from components.reports import pages
+    from serving.pages import render_markdown
+
+    title, _, rest = markdown.strip().partition("\n")
+    body = render_markdown(rest).replace('class="wide"', 'class="scroll"')
+    return pages.page(title.lstrip("# "), "", [("", body)])
 
 
 def digest(path: Path) -> str:

@@ -135,7 +135,8 @@ def test_an_accepted_run_ends_with_verdict_reports_endpoint_and_curl_line(tmp_pa
     assert "  ! slow" in text
     assert str(tmp_path / "reports" / "profile.html") in text
     assert str(tmp_path / "reports" / "train-forest.html") in text
-    assert str(tmp_path / "reports" / "evaluate-report.md") in text
+    assert str(tmp_path / "reports" / "evaluate-report.html") in text
+    assert f"file://{tmp_path}/index.html" in text
     assert "http://h:1" in text
     assert "\n  curl h\n" in text
     assert "make ui" in text

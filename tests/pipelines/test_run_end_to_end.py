@@ -71,6 +71,15 @@ def test_a_table_becomes_a_served_model(shell: Shell, table: Path) -> None:
     for report in re.findall(r"\S+reports/\S+", done.stdout):
         assert (PROJECT / report).is_file()
 
+    page = Path(re.findall(r"file://(\S+index\.html)", done.stdout)[0])
+    links = re.findall(r'href="([^"#]+)"', page.read_text())
+    assert {"reports/evaluate-report.html", "reports/train-linear.html", "reports/profile.html"} <= set(links)
+    for link in links:
+        assert (page.parent / link).exists(), link
+        if link.endswith(".html"):
+            assert 'href="../index.html"' in (page.parent / link).read_text(), "each page leads back"
+    assert "ROC AUC on the test rows is" in page.read_text()
+
     (line,) = re.findall(r"curl -s .*", done.stdout)
     answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
     assert json.loads(answer)["predictions"][0] in ("yes", "no")

@@ -37,7 +37,14 @@ def _tensors(**changed: Any) -> list[dict[str, Any]]:
         ({"instances": [{**ROW, "age": 1e39}]}, "instances[0].age: expected a finite number within float32"),
         ({"instances": [{**ROW, "age": [1]}]}, "instances[0].age: expected a number, got a list"),
         ({"instances": [{**ROW, "tail": 1}]}, "instances[0]: unknown field 'tail'"),
-        ({"instances": [{"age": 1}]}, "instances[0]: lacks 'income'; send null if its value is missing"),
+        (
+            {"instances": [{"age": 1}]},
+            "instances[0]: lacks 'income', 'city', 'grade', 'member', 'since'; send null if its value is missing",
+        ),
+        (
+            {"instances": [{"agee": 1, "income": 1, "city": None, "grade": 1, "member": True, "since": None}]},
+            "instances[0]: lacks 'age'; send null if its value is missing; unknown are 'agee'",
+        ),
         ({"instances": [7]}, "instances[0]: expected a list of 6 values or an object by column name"),
         ({"instances": []}, "instances: expected at least one row"),
         ({"instances": {}}, "instances: expected a list of rows"),

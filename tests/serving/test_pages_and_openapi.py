@@ -125,3 +125,12 @@ def _schemathesis(run_server: Any, bundle: Bundle, folder: Path, phases: str, ex
 
     assert done.returncode == 0, done.stdout[-4000:]
     assert "Operations:" in done.stdout
+
+
+def test_a_browser_is_led_to_the_page_and_a_program_gets_json(server: Any) -> None:
+    browser = httpx.get(server.url, headers={"accept": "text/html,application/xhtml+xml"})
+    program = httpx.get(server.url)
+
+    assert (browser.status_code, browser.headers["location"]) == (303, "/docs")
+    assert program.json()["docs"] == "/docs"
+    assert program.headers["vary"] == browser.headers["vary"] == "accept"

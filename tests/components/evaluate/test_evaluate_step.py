@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judged(heart: Dataset, tmp_path: Path, *folders: Path) -> Verdict:
-    return evaluate(heart.folder, list(folders), tmp_path / "winner", tmp_path / "report.md", "run-7")
+    return evaluate(heart.folder, list(folders), tmp_path / "winner", tmp_path / "report.html", "run-7")
 
 
 def changed(bundle: Bundle, folder: Path, **figures: object) -> Path:
@@ -74,7 +75,7 @@ def test_a_good_candidate_is_accepted_and_its_bundle_carries_the_test(
     assert test["figures"]["roc_auc"]["low"] < verdict.metrics["roc_auc"] < test["figures"]["roc_auc"]["high"]
     assert winner.files[bundles.MODEL] == trained[0].files[bundles.MODEL]
     assert "95 % interval" in (winner.folder / bundles.CARD).read_text()
-    assert "accepted ✅" in (tmp_path / "report.md").read_text()
+    assert ": accepted</h1>" in (tmp_path / "report.html").read_text()
 
 
 def test_a_model_that_was_not_compiled_is_a_warning_wherever_one_looks(
@@ -104,7 +105,7 @@ def test_a_model_that_was_not_compiled_is_a_warning_wherever_one_looks(
     assert f"Warning: not compiled, ONNX Runtime answers, about ten times the time a row: {said}" in (
         (tmp_path / "winner" / bundles.CARD).read_text()
     )
-    assert said in (tmp_path / "report.md").read_text()
+    assert said in (tmp_path / "report.html").read_text()
     logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sum(said in message for message in logged) == 2, "once where it was trained, once where it won"
 
@@ -138,7 +139,7 @@ def test_a_candidate_below_a_threshold_is_refused(
 
     assert not verdict.accepted
     assert any(reason.startswith("ROC AUC on the test rows is") for reason in verdict.reasons)
-    assert "refused ❌" in (tmp_path / "report.md").read_text()
+    assert ": refused</h1>" in (tmp_path / "report.html").read_text()
     assert bundles.load(tmp_path / "winner").json(bundles.METRICS)["verdict"]["accepted"] is False
 
 
@@ -212,7 +213,7 @@ def test_an_unproved_candidate_cannot_win(
     verdict = judged(heart, tmp_path, unproved, weak.folder)
 
     assert verdict.candidate == "weak"
-    assert "12 of 3000 critical rows change class" in (tmp_path / "report.md").read_text()
+    assert "12 of 3000 critical rows change class" in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_without_a_usable_candidate_is_refused_with_every_reason(
@@ -238,7 +239,8 @@ def test_a_run_without_a_usable_candidate_is_refused_with_every_reason(
     assert "does not match its digest" in verdict.reasons[1]
     assert "is not a bundle" in verdict.reasons[2]
     assert "golden request 0" in verdict.reasons[3]
-    assert all(reason.split(": ", 1)[1] in (tmp_path / "report.md").read_text() for reason in verdict.reasons)
+    page = html.unescape((tmp_path / "report.html").read_text())
+    assert all(reason.split(": ", 1)[1] in page for reason in verdict.reasons)
 
 
 def test_a_slow_candidate_is_refused(
@@ -313,18 +315,18 @@ def test_a_bar_of_the_run_is_asked_for_beside_the_gate(
     heart: Dataset, trained: Trained, environment: Mapping[str, str], gate: None, tmp_path: Path
 ) -> None:
     folders = [trained[0].folder]
-    verdict = evaluate(heart.folder, folders, tmp_path / "winner", tmp_path / "report.md", "run-7", "roc_auc>=0.999")
+    verdict = evaluate(heart.folder, folders, tmp_path / "winner", tmp_path / "report.html", "run-7", "roc_auc>=0.999")
 
     assert not verdict.accepted
     assert [reason.endswith("required is at least 0.999") for reason in verdict.reasons] == [True]
-    assert "≥ 0.999" in (tmp_path / "report.md").read_text()
+    assert "≥ 0.999" in (tmp_path / "report.html").read_text()
 
 
 def test_a_bar_that_the_task_has_no_figure_for_is_refused(
     heart: Dataset, trained: Trained, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="rmse is no figure of a binary task"):
-        evaluate(heart.folder, [trained[0].folder], tmp_path / "winner", tmp_path / "report.md", "run-7", "rmse<=3")
+        evaluate(heart.folder, [trained[0].folder], tmp_path / "winner", tmp_path / "report.html", "run-7", "rmse<=3")
 
 
 def test_a_chain_of_champions_cannot_lose_a_little_each_time(
