@@ -184,8 +184,10 @@ class Service:
 
     def _infer(self, kind: Any, request: Request) -> Any:
         predictor = self.app.predictor
-        size = len(request.body) if request.unpack is None else self.app.options.max_body_size + INLINE_BYTES
-        return self.app.engine.run(predictor, size, lambda: self._read(predictor, kind, request), request.unpack)
+        unpack = request.unpack
+        prepare = None if unpack is None else lambda: unpack(request)
+        size = len(request.body) if unpack is None else self.app.options.max_body_size + INLINE_BYTES
+        return self.app.engine.run(predictor, size, lambda: self._read(predictor, kind, request), prepare)
 
     def _read(self, predictor: Predictor, kind: Any, request: Request) -> Job[Any]:
         message = _parsed(kind, request.body)

@@ -215,7 +215,7 @@ class RpcConnection(RpcWire, asyncio.Protocol):
             elif small[0] != 413 or not request.path.endswith("/ModelInfer"):
                 return service.refuse(request, *small)
             else:  # as large as it may be: it is unpacked when it is its turn, and its caller was found to be let in
-                request.unpack = partial(_unpack_into, request, encoding, self._app.options.max_body_size)
+                request.unpack = partial(_unpack_into, encoding, self._app.options.max_body_size)
         outcome = service.answer(request)
         return await outcome if hasattr(outcome, "__await__") else outcome
 
@@ -263,7 +263,7 @@ def _descriptor(transport: asyncio.BaseTransport) -> int:
     return -1 if stream is None or transport.get_extra_info("sslcontext") is not None else int(stream.fileno())
 
 
-def _unpack_into(request: Request, encoding: bytes, limit: int) -> None:
+def _unpack_into(encoding: bytes, limit: int, request: Request) -> None:
     """Put the unpacked message into a request.
 
     Raises:

@@ -38,7 +38,8 @@ class Request:
         keep_alive: Whether the client wants the connection to stay open.
         made_id: The id it got here because it came without one and something is kept of it.
         held: What its body holds of the budget.
-        unpack: Puts the unpacked body in place of a compressed one that is large; to be called in a thread.
+        unpack: Puts the unpacked body in place of a compressed one that is large; to be called in a thread, with this
+            request, which it must not hold: a cycle would keep the body until the collector comes by.
     """
 
     method: bytes
@@ -51,7 +52,7 @@ class Request:
     sampled: bool = False
     made_id: bytes | None = None
     held: Held | None = None
-    unpack: Callable[[], None] | None = None
+    unpack: Callable[[Request], None] | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:

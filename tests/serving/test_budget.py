@@ -166,6 +166,7 @@ def test_compressed_calls_are_unpacked_when_it_is_their_turn(pod: Any) -> None:
     message.inputs.add(name="x", datatype="FP64", shape=[rows, COLUMNS]).contents.fp64_contents.extend(
         [0.0] * rows * COLUMNS
     )
+    message.parameters["unread"].string_param = "x" * (12 << 20)  # as long as a message may be, and as well packed
     data = message.SerializeToString()
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(f"127.0.0.1:{pod.grpc_port}", options, grpc.Compression.Gzip) as channel:
@@ -175,6 +176,7 @@ def test_compressed_calls_are_unpacked_when_it_is_their_turn(pod: Any) -> None:
         outcomes = ["OK" if call.exception() is None else call.code().name for call in calls]
 
     assert outcomes.count("OK") > 0
+    assert _peak(pod.process.pid) < 256 << 20
     assert set(outcomes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
 
 
