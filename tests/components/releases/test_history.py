@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from standins import Model
 
@@ -46,7 +48,9 @@ def test_status_and_history_tell_what_happened(registry, cluster_settings):
     with pytest.raises(ReleaseError):
         step.deploy("heart", "2", "production")
 
-    status = history.status("heart")
+    deadline = time.monotonic() + 30
+    while not (status := history.status("heart")).ready and time.monotonic() < deadline:
+        time.sleep(0.05)  # the controller writes the status of what it has just put back in a turn of its own
 
     assert (status.champion, status.canary, status.ready, status.releasing) == ("1", "", True, "")
     assert [(entry.version, entry.outcome) for entry in history.history("heart")] == [
