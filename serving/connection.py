@@ -117,25 +117,30 @@ class Connection(Wire, asyncio.Protocol):
         self.plain = False
         self._arrived = len(data)
         self._behind = self.started is not None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._read_on(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._fail(Refused(400, "the request is not HTTP/1.1"))
+        rest = data
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+                rest = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = self._without_offer(rest[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._fail(Refused(400, "the request is not HTTP/1.1"))
+                rest = b""
         if self.started is not None:
             self._fed += len(data)
             self._check_fed()
         self._settle()
 
-    def _read_on(self, rest: bytes) -> None:
-        """Read a request that offers an upgrade as if it did not, which a server may do (RFC 9110, section 7.8).
+    def _without_offer(self, rest: bytes) -> bytes:
+        """Return what a new parser is to read: a request that offers an upgrade, as if it did not.
 
-        llhttp stops at the end of such a head and takes what follows for another protocol; the head is given to a new
-        parser without the offer, and without the expectation that was met already.
+        A server may ignore the offer (RFC 9110, section 7.8). llhttp stops at the end of such a head and takes what
+        follows for another protocol; so the head is read again without the offer, and without the expectation that was
+        met already.
         """
         if self._failure is not None:
-            return
+            return b""
         hidden = (b"upgrade", b"http2-settings", b"connection", b"expect")
         kept = [b"%s: %s\r\n" % header for header in self._headers.items() if header[0] not in hidden]
         stays = b"close" not in self._headers.get(b"connection", b"").lower()
@@ -144,9 +149,7 @@ class Connection(Wire, asyncio.Protocol):
         head = b"%s %s HTTP/%s\r\n%s" % (method, self._target, version, b"".join(kept))
         self._parser = httptools.HttpRequestParser(self)
         self._behind = False
-        self._parser.feed_data(head)
-        if rest:
-            self._parser.feed_data(rest)
+        return head + rest
 
     def _check_fed(self) -> None:
         """Bound what the parser may hold back: unfinished heads, and chunks that are mostly framing."""
@@ -234,7 +237,7 @@ class Connection(Wire, asyncio.Protocol):
         if self._failure is not None:
             return
         if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
-            return  # its body was not read: see _read_on
+            return  # its body was not read: see _without_offer
         request = Request(
             self._parser.get_method(),
             self._origin_form(),

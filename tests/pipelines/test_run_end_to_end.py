@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,7 @@ def test_a_table_becomes_a_served_model(shell: Shell, table: Path) -> None:
     assert "Traceback" not in wrong.stdout + wrong.stderr
 
     broken = subprocess.run(
-        f"{sys.executable} -m pipelines run --csv {table} --target left --candidate linear | head -1",
+        f"{shlex.quote(sys.executable)} -m pipelines run --csv {table} --target left --candidate linear | head -1",
         shell=True, cwd=PROJECT, env=shell.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert broken.stdout.count("\n") == 1

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as clients really speak it: pipelined, chunked, slow, half-open, broken, and by the thousand."""
+"""HTTP/1.1 as clients really speak it: pipelined, slow, half-open, broken. Long because each case is a whole talk."""
 
 from __future__ import annotations
 
@@ -341,6 +341,14 @@ def test_an_offer_to_upgrade_is_ignored_and_its_body_read(wire: Any, chunked: bo
     assert (status, json.loads(body)) == (200, {"predictions": json.loads(body)["predictions"]})
     assert len(json.loads(body)["predictions"]) == 1
     assert stream.response()[0] == 200, "the connection goes on in HTTP/1.1"
+
+
+def test_offers_to_upgrade_may_follow_each_other_and_be_followed_by_nonsense(wire: Any) -> None:
+    connection, stream = wire
+    connection.sendall(_post(BODY, *UPGRADE) * 3 + LIVE + _post(BODY, *UPGRADE) + b"nonsense\r\n\r\n")
+
+    assert [stream.response()[0] for _ in range(6)] == [200, 200, 200, 200, 200, 400]
+    assert stream.at_end()
 
 
 def test_an_offer_to_upgrade_meets_the_same_limits(strict: Any) -> None:

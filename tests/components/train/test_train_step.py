@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_model_files_and_mlflow_gets_every_fold(
     assert run.data.params["dataset"] == heart.version
     assert "model__C" in run.data.params
     kept = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"search.json", "page.html", "card.md", "plots"} <= kept
+    assert {"search.json", "train.html", "card.md", "plots"} <= kept
 
 
 def test_a_class_without_a_training_row_is_named(
