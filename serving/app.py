@@ -97,10 +97,16 @@ class App:
 
     # Connections.
 
+    def has_room(self, beginning: int) -> bool:
+        """Return whether one more may be accepted beside those that are open and so many that begin."""
+        if len(self.connections) + beginning < self.options.max_connections:
+            return True
+        self.metrics.rejected_connections += 1
+        return False
+
     def add(self, connection: Connection) -> bool:
         """Return whether the connection may stay."""
-        if len(self.connections) >= self.options.max_connections:
-            self.metrics.rejected_connections += 1
+        if not self.has_room(0):
             return False
         self.connections.add(connection)
         self.metrics.connections = len(self.connections)

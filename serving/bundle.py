@@ -75,9 +75,23 @@ class Bundle:
     files: Mapping[str, File] = field(default_factory=dict)
     digest: str = ""
 
-    def json(self, name: str) -> Any:
-        """Return the parsed content of one of the bundle's JSON files."""
-        return json.loads((self.folder / name).read_bytes())
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the parsed content of one of the bundle's JSON files, an object.
+
+        Raises:
+            BundleError: It is none; the digests only tell that nobody changed it after it was sealed.
+        """
+        try:
+            content = json.loads((self.folder / name).read_bytes())
+        except ValueError as error:
+            raise self.unreadable(name, error) from error
+        if not isinstance(content, dict):
+            raise self.unreadable(name, f"expected an object, found {type(content).__name__}")
+        return content
+
+    def unreadable(self, name: str, reason: object) -> BundleError:
+        """Return the refusal of a bundle for what one of its files holds."""
+        return BundleError(f"bundle {self.folder}: {name} is not readable ({reason}): publish it again")
 
     def path(self, name: str) -> Path | None:
         """Return the path of one of the bundle's files, None when this bundle has no such file."""

@@ -19,6 +19,7 @@ class Certificate:
 
     def __init__(self, options: Options) -> None:
         self._paths = (options.tls_certificate, options.tls_key)
+        self._client_ca = options.tls_client_ca
         self._contexts: list[ssl.SSLContext] = []
         self._stamp: Stamp | None = None
         self._refused: Stamp | None = None
@@ -35,7 +36,7 @@ class Certificate:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if protocols:
             context.set_alpn_protocols(list(protocols))
-        context.load_cert_chain(*self._paths)
+        self._load(context)
         self._stamp = self._stamped()
         self._contexts.append(context)
         return context
@@ -49,9 +50,9 @@ class Certificate:
             return
         try:
             # On a context of its own first: a certificate without its key would leave the ones in use with neither.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._paths)
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
             for context in self._contexts:
-                context.load_cert_chain(*self._paths)
+                self._load(context)
         except OSError as error:  # ssl.SSLError is one
             self._refused = stamp
             log.warning("the certificate is kept as it was, until its files change again: %s", error)
@@ -59,9 +60,16 @@ class Certificate:
             self._stamp, self._refused = stamp, None
             log.info("the certificate was renewed")
 
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(*self._paths)
+        if self._client_ca:  # those of before stay trusted until the process ends: OpenSSL only adds
+            context.load_verify_locations(self._client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+
     def _stamped(self) -> Stamp | None:
         """Return when the files were written last; None while one of them is away."""
         try:
-            return tuple((Path(path).stat().st_mtime_ns, Path(path).stat().st_ino) for path in self._paths)
+            paths = [Path(path) for path in (*self._paths, self._client_ca) if path]
+            return tuple((path.stat().st_mtime_ns, path.stat().st_ino) for path in paths)
         except OSError:
             return None

@@ -27,6 +27,7 @@ MOST_QUEUED = 1 << 16
 """Bytes of complete requests that may wait behind one that is being answered before no more is read."""
 LINGER_SECONDS = 2
 ABSOLUTE = re.compile(rb"https?://[^/?]*(?=[/?]|$)", re.IGNORECASE)
+METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+ (?:[/*]|https?://)[!-~]* HTTP/1")
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 """uri-host with a port, RFC 9110, section 7.2; a second field makes a comma of it, which no host has."""
 
@@ -54,6 +55,7 @@ class Connection(Wire, asyncio.Protocol):
         self._eof = False
         self._arrived = 0
         self._behind = False
+        self._begun = 0
         self._unread = Held(app.gate)
         self._reset()
 
@@ -117,6 +119,7 @@ class Connection(Wire, asyncio.Protocol):
         self.plain = False
         self._arrived = len(data)
         self._behind = self.started is not None
+        self._begun = 0
         rest = data
         while rest:
             try:
@@ -124,8 +127,11 @@ class Connection(Wire, asyncio.Protocol):
                 rest = b""
             except httptools.HttpParserUpgrade as upgrade:
                 rest = self._without_offer(rest[upgrade.args[0] :])
-            except httptools.HttpParserError:
-                self._fail(Refused(400, "the request is not HTTP/1.1"))
+            except httptools.HttpParserError as error:
+                alone = isinstance(error, httptools.HttpParserInvalidMethodError) and self._begun == 1
+                unknown = alone and METHOD.match(rest)
+                problem = "no method of HTTP that this server knows" if unknown else "the request is not HTTP/1.1"
+                self._fail(Refused(501 if unknown else 400, problem))
                 rest = b""
         if self.started is not None:
             self._fed += len(data)
@@ -167,6 +173,7 @@ class Connection(Wire, asyncio.Protocol):
         if self._behind:  # another request came before it in the same bytes: those that follow count
             self._fed = -self._arrived
         self._behind = True
+        self._begun += 1
 
     def on_url(self, url: bytes) -> None:
         self._target += url

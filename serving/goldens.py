@@ -33,7 +33,7 @@ def check_goldens(predictor: Predictor) -> int:
             if fast is not None:
                 _check_hot_path(predictor, fast, request["instances"], f"golden request {position}")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BundleError(f"bundle {bundle.folder}: {GOLDEN} is not readable ({error}): publish it again") from error
+        raise bundle.unreadable(GOLDEN, error) from error
     except Refused as error:
         raise _failed(bundle, f"a golden request does not fit the schema: {error.message}") from error
     if checked == 0:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serving.accepting import Acceptor
 from serving.budget import Held
 from serving.errors import Refused
 from serving.inference import INLINE_BYTES
@@ -42,7 +43,7 @@ class Http2Server:
         self._tls = tls
         self._draining = False
         self._listener: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._server: Acceptor | None = None
         self._loading: asyncio.Future[Any] | None = None
 
     async def start(self) -> int:
@@ -53,8 +54,13 @@ class Http2Server:
         """
         options = self.app.options
         self._listener = open_listener(options.host, options.grpc_port, "gRPC")
-        self._server = await self.app.loop.create_server(
-            lambda: RpcConnection(self), sock=self._listener, ssl=self._tls, backlog=4096
+        self._server = Acceptor(
+            self._listener,
+            lambda: RpcConnection(self),
+            may_stay=self.has_room,
+            tally=self.app.metrics.accepting,
+            tls=self._tls,
+            timeout=options.request_timeout,
         )
         port: int = self._listener.getsockname()[1]
         return port
@@ -68,10 +74,16 @@ class Http2Server:
             self.service = self.service or calls.Service(self.app)
         return self.service
 
+    def has_room(self, beginning: int) -> bool:
+        """Return whether one more may be accepted beside those that are open and so many that begin."""
+        if len(self.connections) + beginning < self.app.options.max_connections:
+            return True
+        self.app.metrics.rejected_connections += 1
+        return False
+
     def add(self, connection: RpcConnection) -> bool:
         """Return whether the connection may stay."""
-        if len(self.connections) >= self.app.options.max_connections:
-            self.app.metrics.rejected_connections += 1
+        if not self.has_room(0):
             return False
         self.connections.add(connection)
         if self._draining:

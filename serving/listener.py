@@ -11,11 +11,19 @@ import asyncio
 import ctypes
 import socket
 import struct
+from typing import Protocol
 
 SO_ATTACH_FILTER = 26
 LOAD_BYTE, JUMP_IF_SET, RETURN = 0x30, 0x45, 0x06  # BPF_LD|B|ABS, BPF_JMP|JSET|K, BPF_RET|K of linux/bpf_common.h
 FLAGS, SYN, WHOLE = 13, 0x02, 0xFFFFFFFF  # the octet of a TCP header that holds its flags; a packet of any length
 SETTLE_SECONDS = 0.1
+
+
+class Closes(Protocol):
+    """What accepts the connections of the socket."""
+
+    def close(self) -> None:
+        """Close the socket."""
 
 
 def open_listener(host: str, port: int, protocol: str) -> socket.socket:
@@ -40,7 +48,7 @@ def open_listener(host: str, port: int, protocol: str) -> socket.socket:
     return listener
 
 
-async def close_listener(listener: socket.socket, server: asyncio.Server) -> None:
+async def close_listener(listener: socket.socket, server: Closes) -> None:
     """Refuse new connections, accept those already waiting, then close."""
     _refuse_handshakes(listener)
     await asyncio.sleep(SETTLE_SECONDS)

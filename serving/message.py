@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -98,7 +100,7 @@ def encode_response(response: Response, fixed: bytes, head_only: bool = False) -
     parts = [b"HTTP/1.1 %d %s\r\n" % (response.status, REASONS.get(response.status, b"Unknown"))]
     if response.status != 204:
         parts.append(b"content-type: %s\r\n" % response.content_type)
-    parts.append(fixed)
+    parts += [fixed, _date_line(int(time.time()))]
     parts += [b"%s: %s\r\n" % header for header in response.headers]
     if response.close:
         parts.append(b"connection: close\r\n")
@@ -108,6 +110,12 @@ def encode_response(response: Response, fixed: bytes, head_only: bool = False) -
     if not head_only and response.status != 204:
         parts.append(response.body)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _date_line(second: int) -> bytes:
+    """Return the Date field of a second since the epoch, as IMF-fixdate (RFC 9110, section 5.6.7)."""
+    return time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(second)).encode()
 
 
 def fixed_headers(options: Options) -> bytes:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from serving import __version__
+from serving.accepting import Tally
 
 if TYPE_CHECKING:
     from serving.budget import Account
@@ -77,6 +78,7 @@ class Metrics:
         self.shed = 0
         self.swaps = {"done": 0, "refused": 0, "unchanged": 0}
         self.rejected_connections = 0
+        self.accepting = Tally()
         self.account: Account | None = None
         self.lost_predictions = 0
         self.delay = 0.0
@@ -203,6 +205,13 @@ class Metrics:
             "headrace_connections_rejected_total",
             "Connections closed because too many were open",
             self.rejected_connections,
+            model,
+        )
+        text.gauge("headrace_tls_handshakes", "TLS handshakes in progress", self.accepting.handshakes, model)
+        text.counter(
+            "headrace_accept_failures_total",
+            "Times that no connection could be accepted, for want of descriptors or memory",
+            self.accepting.failures,
             model,
         )
         text.gauge("headrace_event_loop_delay_seconds", "How late the event loop last ran", self.delay, model)

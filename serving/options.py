@@ -41,6 +41,7 @@ class Options:
     rate_limit: float = _flag(0.0, "requests per second and key (0: no limit); bursts of one second")
     tls_certificate: str = _flag("", "PEM file of the certificate chain; read again when it changes")
     tls_key: str = _flag("", "PEM file of its private key")
+    tls_client_ca: str = _flag("", "PEM file of who must have signed the certificate of every caller (mutual TLS)")
     cors_origins: str = _flag("", "origins whose pages may call, separated by commas, or *")
     access_log_sample: float = _flag(0.0, "share of requests that are logged, 0 to 1; 5xx always are")
     access_log_payloads: bool = _flag(False, "put request and response bodies into the access log")
@@ -75,6 +76,8 @@ def parse(arguments: Sequence[str]) -> Options:
 def _problem(options: Options) -> str | None:
     if bool(options.tls_certificate) != bool(options.tls_key):
         return "--tls_certificate and --tls_key belong together: give both"
+    if options.tls_client_ca and not options.tls_certificate:
+        return "--tls_client_ca asks callers for certificates: give --tls_certificate and --tls_key as well"
     if options.evaluator not in ("auto", "table", "onnx"):
         return f"--evaluator {options.evaluator!r}: choose auto, table or onnx"
     if options.grpc_transport not in ("auto", "native", "grpcio"):

@@ -100,6 +100,10 @@ def make_predictor(bundle: Bundle, options: Options, hot_headers: bytes | None =
     """Return the predictor of a checked bundle.
 
     Raises:
-        BundleError: Its model cannot be loaded here.
+        BundleError: Its model cannot be loaded here, or its reference is of another shape.
     """
-    return Predictor(bundle, make_scorer(bundle, options.evaluator), options, hot_headers)
+    scorer = make_scorer(bundle, options.evaluator)
+    try:
+        return Predictor(bundle, scorer, options, hot_headers)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise bundle.unreadable(REFERENCE, error) from error

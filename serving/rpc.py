@@ -6,6 +6,7 @@ Needs the `grpcio` extra; imported after HTTP answers, because importing it take
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -65,10 +66,13 @@ class GrpcioServer:
             return int(self._server.add_insecure_port(address))
 
         def read() -> Any:
-            with open(options.tls_key, "rb") as key, open(options.tls_certificate, "rb") as chain:  # noqa: PTH123
-                return grpc.ssl_server_certificate_configuration([(key.read(), chain.read())])
+            key, chain = Path(options.tls_key).read_bytes(), Path(options.tls_certificate).read_bytes()
+            roots = Path(options.tls_client_ca).read_bytes() if options.tls_client_ca else None
+            return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
 
-        credentials = grpc.dynamic_ssl_server_credentials(read(), read)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            read(), read, require_client_authentication=bool(options.tls_client_ca)
+        )
         return int(self._server.add_secure_port(address, credentials))
 
     def tick(self) -> None:

@@ -41,6 +41,7 @@ The answer, byte for byte what the generic path must give as well:
 
     HTTP/1.1 200 OK\r\n
     <headers>                                    # the lines passed as `headers`
+    date: <IMF-fixdate>\r\n
     x-request-id: <as received>\r\n              # only when the request carried one
     content-length: <n>\r\n
     \r\n

@@ -91,12 +91,13 @@ static char *put_v2(const fast_object *self, char *at, uint32_t rows, json_text 
 }
 
 /* The answer: the head is put right before the body, which is already there. */
-static fast_bytes put_head(const fast_object *self, const http_request *request, const char *last) {
+static fast_bytes put_head(fast_object *self, const http_request *request, const char *last) {
     char length[24];
     size_t digits = (size_t)(put_count(length, (size_t)(last - self->body)) - length);
     size_t id = request->request_id ? sizeof "x-request-id: \r\n" - 1 + request->request_id_size : 0;
-    char *first = self->body - (self->head.size + id + sizeof "content-length: \r\n\r\n" - 1 + digits);
+    char *first = self->body - (self->head.size + HTTP_DATE_SIZE + id + sizeof "content-length: \r\n\r\n" - 1 + digits);
     char *at = put(first, self->head.start, self->head.size);
+    at = put(at, http_date_line(&self->date), HTTP_DATE_SIZE);
     if (id) {
         at = put(PUT(at, "x-request-id: "), request->request_id, request->request_id_size);
         at = PUT(at, "\r\n");

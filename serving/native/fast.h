@@ -69,6 +69,7 @@ typedef struct {
     uint64_t sample, ordinary; /* every sample-th ordinary request is left to the generic path */
     double *rows, *scores;     /* [rows_limit][n_columns], [rows_limit][width] */
     char *body;                /* of the answer; before it there is room for the head */
+    http_date date;
     http_memory head_memory;
     fast_tensor_memory tensor_memory;
     uint32_t *seen, stamp;     /* per column: the last row or request that named it */
@@ -108,7 +109,6 @@ double fast_now(void);
 /* wire.c: what all connections of a process share */
 fast_object *hr_gate_fast(PyObject *gate);
 long long hr_gate_clock(PyObject *gate);
-hr_account *hr_gate_account(PyObject *gate);
 hr_account *hr_gate_account(PyObject *gate);
 int hr_gate_due(PyObject *gate);
 

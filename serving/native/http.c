@@ -1,8 +1,11 @@
 /* Header lines. Only names known to change nothing, or handled here, are ordinary: a list of what to let through is
  * safe where a list of what to stop would have to be complete. */
+#define _POSIX_C_SOURCE 200809L /* for gmtime_r */
 #include "http.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { IGNORED = 1, PREFIX, LENGTH, TYPE, HOST, CONNECTION, REQUEST_ID };
 
@@ -106,6 +109,40 @@ static int is_visible(const char *text, size_t size) {
     return size > 0;
 }
 
+static int is_letter_or_digit(char c) {
+    return (c >= '0' && c <= '9') || (lowered(c) >= 'a' && lowered(c) <= 'z');
+}
+
+/* A name or an address, with or without a port; what else RFC 9110, section 7.2 lets be a host is not ordinary. */
+static int is_host(const char *text, size_t size) {
+    size_t i = 0;
+    if (size && text[0] == '[') {
+        for (i = 1; i < size && (is_letter_or_digit(text[i]) || text[i] == ':' || text[i] == '.');) i++;
+        if (i == size || text[i++] != ']') return 0;
+    } else {
+        while (i < size && (is_letter_or_digit(text[i]) || text[i] == '.' || text[i] == '-' || text[i] == '_')) i++;
+    }
+    if (i < size && text[i] == ':') {
+        for (i++; i < size && text[i] >= '0' && text[i] <= '9';) i++;
+    }
+    return size > 0 && i == size;
+}
+
+/* IMF-fixdate, RFC 9110, section 5.6.7; strftime would write the names of a locale. */
+const char *http_date_line(http_date *date) {
+    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = time(NULL);
+    struct tm at;
+    if ((long long)now != date->second && gmtime_r(&now, &at)) {
+        date->second = (long long)now;
+        snprintf(date->line, sizeof date->line, "date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", days[at.tm_wday],
+                 at.tm_mday, months[at.tm_mon], at.tm_year + 1900, at.tm_hour, at.tm_min, at.tm_sec);
+    }
+    return date->line;
+}
+
 static int is_json(const char *text, size_t size) {
     return is_value(text, size, "application/json") || is_value(text, size, "application/json; charset=utf-8") ||
            is_value(text, size, "application/json;charset=utf-8");
@@ -122,7 +159,7 @@ static int take_header(int role, const char *text, size_t size, http_request *re
     case PREFIX:
         return 1;
     case HOST:
-        return is_visible(text, size);
+        return is_host(text, size);
     case LENGTH:
         request->length = text;
         return read_length(text, size, &request->body_size);

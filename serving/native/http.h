@@ -20,6 +20,16 @@ typedef struct {
     char bytes[HTTP_LONGEST_HEAD];
 } http_memory;
 
+#define HTTP_DATE_SIZE 37
+
+/* The line of the Date field, made anew when its second is over. */
+typedef struct {
+    long long second;
+    char line[80];
+} http_date;
+
+const char *http_date_line(http_date *date); /* HTTP_DATE_SIZE bytes */
+
 /* Reads the header lines that follow the request line; 1 when all of them are ordinary and the body is complete. */
 int http_read_headers(const char *at, const char *end, http_memory *memory, http_request *request);
 

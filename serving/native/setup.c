@@ -143,7 +143,7 @@ static int make_room(fast_object *self) {
     size_t capacity = self->v2_head.size + self->v2_tail.size + FAST_LONGEST_ID + 256;
     self->rows = keep(self, (size_t)self->rows_limit * self->n_columns, sizeof(double));
     self->scores = keep(self, (size_t)self->rows_limit * self->width, sizeof(double));
-    size_t head = self->head.size + FAST_LONGEST_ID + 64; /* with the request's id and the length */
+    size_t head = self->head.size + HTTP_DATE_SIZE + FAST_LONGEST_ID + 64; /* with the request's id and the length */
     char *answer = keep(self, head + capacity + (longest + 1) * self->rows_limit, 1);
     self->body = answer ? answer + head : NULL;
     self->seen = keep(self, self->n_columns, sizeof *self->seen);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +11,10 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving.access import Access
 from serving.errors import Refused
+from tests.serving.certificates import make_certificate
 
 BODY = {"instances": [[40, 1.5, "Lyon", 2, True, "2020-01-31"]]}
 
@@ -113,32 +110,9 @@ def test_pages_of_an_allowed_origin_may_call(run_server: Callable[..., Any], mix
     assert "access-control-allow-origin" not in other.headers
 
 
-def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    today = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    chain, private = folder / "tls.crt", folder / "tls.key"
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return chain, private
-
-
 @pytest.fixture
 def tls(run_server: Callable[..., Any], mixed: Any, tmp_path: Path) -> Iterator[tuple[Any, Path, Path]]:
-    chain, private = _certificate(tmp_path, "first")
+    chain, private = make_certificate(tmp_path, "first")
     with run_server(mixed.folder, "--tls_certificate", str(chain), "--tls_key", str(private)) as running:
         yield running, chain, private
 
@@ -160,7 +134,7 @@ def test_tls_serves_http_and_grpc(tls: Any) -> None:
 def test_a_renewed_certificate_is_used_without_a_restart(tls: Any) -> None:
     running, chain, _ = tls
     before = _served_certificate(running)
-    _certificate(chain.parent, "second")
+    make_certificate(chain.parent, "second")
     deadline = time.monotonic() + 20
     while (after := _served_certificate(running)) == before and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -172,7 +146,7 @@ def test_a_renewal_in_two_steps_takes_nothing_down(tls: Any) -> None:
     """The new certificate comes before its key: until the pair is whole, the old one goes on serving."""
     running, chain, private = tls
     before, old_key = _served_certificate(running), private.read_bytes()
-    _certificate(chain.parent, "second")
+    make_certificate(chain.parent, "second")
     new_key = private.read_bytes()
     private.write_bytes(old_key)
     running.wait_for("the certificate is kept as it was")

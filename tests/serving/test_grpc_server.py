@@ -21,6 +21,7 @@ from serving import native
 from serving.bundle import Bundle
 from serving.oip import inference_pb2 as oip
 from tests.serving.callers import METHOD, PREFACE, connected, count, make_message, parse
+from tests.serving.certificates import make_certificate
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the C extension is not built here")
 
@@ -312,16 +313,6 @@ def test_curl_with_prior_knowledge_hears_that_this_is_grpc(server: Any) -> None:
     assert answers == ["2 405", "2 415"]
 
 
-def _renew(folder: Path) -> None:
-    """Write a certificate of localhost, valid today, with a new key."""
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", "new.key", "-out", "new.pem"], cwd=folder, check=True, capture_output=True)
-    (folder / "new.key").rename(folder / "tls.key")
-    (folder / "new.pem").rename(folder / "tls.crt")
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_tls_takes_a_renewed_certificate_without_a_restart(
     run_server: Callable[..., Any], mixed: Bundle, tmp_path: Path
 ) -> None:
@@ -330,11 +321,11 @@ def test_tls_takes_a_renewed_certificate_without_a_restart(
         with grpc.secure_channel(f"localhost:{running.grpc_port}", credentials) as channel:
             return parse(channel.unary_unary(METHOD + "ModelInfer")(make_message(5_000), timeout=5))
 
-    _renew(tmp_path)
+    make_certificate(tmp_path, "first")
     flags = ("--tls_certificate", str(tmp_path / "tls.crt"), "--tls_key", str(tmp_path / "tls.key"))
     with run_server(mixed.folder, *flags) as running:
         first = ask()
-        _renew(tmp_path)
+        make_certificate(tmp_path, "second")
         second = None
         deadline = time.monotonic() + 30
         while second is None and time.monotonic() < deadline:

@@ -19,6 +19,7 @@ from serving.message import Request, Response, encode_response
 from serving.options import Options
 from serving.predictor import make_predictor
 from serving.schema import Column
+from tests.serving.undated import undated
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the C extension is not built here")
 relaxed = settings(
@@ -46,12 +47,14 @@ class Both:
         answer = self.app.handle(request)
         if not isinstance(answer, Response):
             answer = self.loop.run_until_complete(answer)  # type: ignore[arg-type]
-        return encode_response(answer, self.app.fixed_headers)
+        whole = undated(encode_response(answer, self.app.fixed_headers))
+        assert whole is not None
+        return whole
 
     def hot(self, path: str, headers: dict[bytes, bytes], body: bytes) -> bytes | None:
         lines = b"".join(b"%s: %s\r\n" % header for header in headers.items())
         head = b"POST %s HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n" % path.encode() + lines
-        return self.fast.handle(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        return undated(self.fast.handle(head + b"content-length: %d\r\n\r\n" % len(body) + body))
 
 
 @pytest.fixture(scope="module", params=["mixed", "flowers", "prices", "unfolded"])

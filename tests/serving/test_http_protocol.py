@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import gzip
 import json
 import resource
@@ -370,6 +371,8 @@ def test_an_offer_to_upgrade_meets_the_same_limits(strict: Any) -> None:
         (b"GET HTTP://a:80/v2 HTTP/1.1", b"Host: a\r\n", 200),
         (b"GET /v2/ HTTP/1.1", b"Host: a\r\n", 200),
         (b"OPTIONS * HTTP/1.1", b"Host: a\r\n", 204),
+        (b"BREW /v2 HTTP/1.1", b"Host: a\r\n", 501),
+        (b"\x16\x03\x01 /v2 HTTP/1.1", b"Host: a\r\n", 400),
         (b"GET /v2 HTTP/1.1", b"Host: a\r\nHost: a\r\n", 400),
         (b"GET /v2 HTTP/1.1", b"Host: a b/c@\r\n", 400),
         (b"GET /v2 HTTP/1.1", b"Host: [::1]:80\r\n", 200),
@@ -384,7 +387,9 @@ def test_requests_are_understood_as_the_standards_have_them(
     with server.connect() as connection:
         connection.sendall(request_line + b"\r\n" + headers + b"\r\n")
 
-        assert Stream(connection).response()[0] == status
+        found, answered, _ = Stream(connection).response()
+    assert found == status
+    assert abs(email.utils.parsedate_to_datetime(answered["date"]).timestamp() - time.time()) < 60
 
 
 def test_http_1_0_is_not_told_to_continue(server: Any) -> None:

@@ -42,6 +42,23 @@ def test_a_missing_file_is_refused(start_refused: Start, copy: Bundle) -> None:
     assert start_refused(copy.folder)[1].endswith("lacks model.onnx: publish it again")
 
 
+@pytest.mark.parametrize("name", [bundles.GOLDEN, bundles.REFERENCE, bundles.METRICS])
+@pytest.mark.parametrize("content", ["{", "[1]", '"text"', '{"columns": [1], "predictions": 3, "requests": 1}'])
+def test_a_sealed_file_that_holds_something_else_is_refused_by_its_name(
+    start_refused: Start, copy: Bundle, name: str, content: str
+) -> None:
+    (copy.folder / name).write_text(content)
+    bundles.seal(copy)
+    if name == bundles.METRICS and content.startswith('{"'):
+        pytest.skip("nothing that serves depends on what the figures are")
+
+    code, reason = start_refused(copy.folder)
+
+    assert code == 1
+    assert f"{name} is not readable" in reason
+    assert "publish it again" in reason
+
+
 def test_a_newer_format_is_refused(start_refused: Start, copy: Bundle) -> None:
     _changed(copy, bundles.MANIFEST, lambda document: document.update(format=99))
 
