@@ -35,6 +35,7 @@ EXACT_FEATURES = 13
 MAX_ROWS = 64
 PERMUTATIONS = 256
 ADDITIVE_TOLERANCE = 1e-9
+RELATIVE_TO = "background: the median of each column in the training rows, or its most frequent category"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Explainer:
             "base": explanation.base,
             "score": explanation.score,
             "contributions": dict(zip(schema.names, explanation.contributions, strict=True)),
+            "relative_to": RELATIVE_TO,
             "background": {
                 column.name: decode(column, value)
                 for column, value in zip(schema.columns, self.background, strict=True)

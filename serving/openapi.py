@@ -182,11 +182,12 @@ def _v1_schemas(predictor: Predictor, options: Options) -> Json:
     number: Json = {"type": "number"}
     explanation: Json = {
         "method": {"type": "string"},
-        "scale": {"enum": ["probability", "log-odds", "prediction"]},
+        "scale": {"enum": ["probability", "log-odds", "score before softmax", "prediction"]},
         "class": _label(predictor),
         "base": number,
         "score": number,
         "contributions": _object(dict.fromkeys(values, number)),
+        "relative_to": {"type": "string"},
         "background": {"type": "object"},
         "standard_error": number,
     }

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REPEATS = 5
 ROWS = 5_000
+CELLS = 65_000
+"""Rows times columns above which the learning curve is drawn on one fold: all five would cost as much as the search."""
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 CLASS_ROWS = 5
 
@@ -66,12 +68,12 @@ def learning_curve(
 ) -> list[CurvePoint]:
     """Return the metric for growing shares of the rows, on the folds that the search compared settings on.
 
-    So its last point is the cross-validated figure of the page it stands on; of more than `ROWS` rows only the first
-    fold is drawn.
+    So its last point is the cross-validated figure of the page it stands on; of more than `ROWS` rows, or `CELLS`
+    cells, only the first fold is drawn.
     """
     kept = sample(y, min(len(X), SEARCH_ROWS), schema.target, seed)
     X, y = X[kept], y[kept]
-    splits = list(folds_of(schema.target, y, seed).split(X, y))[: None if len(X) <= ROWS else 1]
+    splits = list(folds_of(schema.target, y, seed).split(X, y))[: 1 if len(X) > ROWS or X.size > CELLS else None]
     mixed = [np.random.default_rng(seed).permutation(inside) for inside, _ in splits]
     points = []
     for share in SHARES:

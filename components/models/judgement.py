@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.dataset import encode_frame
-from components.models import bootstrap, metrics, score, slices
+from components.models import bootstrap, floors, metrics, score, slices
 from components.models.bootstrap import Interval
 from components.models.card import number, word
+from components.models.floors import Floor
 from components.models.slices import GATED_ROWS, Slice
 from serving import bundle as bundles
 from serving import native
@@ -56,24 +57,17 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """The constant answer on the same test rows: the classes' shares in the training rows, or their mean.
+class Result:
+    """The winner on the test split.
 
     Attributes:
-        value: What it reaches in the metric of the gate.
-        gain: How much better the winner is; negative is worse.
+        floor: The constant answer on the same rows.
+        last: The last known answer on the same rows; None where they have no order in time.
     """
-
-    value: float
-    gain: Interval
-
-
-@dataclass(frozen=True)
-class Result:
-    """The winner on the test split."""
 
     rows: int
     floor: Floor
+    last: Floor | None
     figures: Mapping[str, Interval]
     slices: Sequence[Slice]
     latency_ms: Mapping[str, float]
@@ -87,6 +81,7 @@ class Result:
             "figures": {name: asdict(interval) for name, interval in self.figures.items()},
             "slices": [asdict(part) for part in self.slices],
             "constant": asdict(self.floor),
+            **({"last_value": asdict(self.last)} if self.last else {}),
         }
 
 
@@ -101,28 +96,14 @@ def judge(bundle: Bundle, dataset: Dataset, metric: str, seed: int) -> Result:
         latency["table"] = score.latency_ms(score.table(folded.read_bytes()), X[0])
     return Result(
         rows=len(X),
-        floor=_floor(bundle, dataset, metric, y, scores, seed),
+        floor=floors.constant(dataset, metric, y, scores, seed),
+        last=floors.last_value(dataset, metric, y, scores, seed),
         figures=bootstrap.intervals(bundle.schema.target, y, scores, seed=seed, resamples=RESAMPLES),
         slices=slices.measure(bundle.schema, X, y, scores, metric),
         latency_ms=latency,
         truth=y,
         scores=scores,
     )
-
-
-def _floor(
-    bundle: Bundle, dataset: Dataset, metric: str, truth: NDArray[Any], scores: NDArray[np.float64], seed: int
-) -> Floor:
-    target = bundle.schema.target
-    _, y = dataset.load("train")
-    if target.task == "regression":
-        answer = np.array([float(np.mean(np.asarray(y, dtype=np.float64)))])
-    else:
-        answer = np.bincount(np.asarray(y, dtype=np.int64), minlength=len(target.classes)) / len(y)
-    constant = np.tile(answer, (len(truth), 1))
-    value = metrics.compute(target, truth, constant)[metric]
-    gain = bootstrap.difference(target, metric, truth, scores, constant, seed=seed, resamples=RESAMPLES)
-    return Floor(value, gain)
 
 
 def compare(champion: Bundle, dataset: Dataset, result: Result, metric: str, seed: int) -> Rival | str:
@@ -156,7 +137,7 @@ def checks(
         parity: The proof of the served ONNX graph, from metrics.json.
         former: The best version released so far from the same data; None where that is the champion, or none is.
     """
-    found = [_above_floor(metric, result)]
+    found = [_above_floor(metric, result), *_above_last(metric, result)]
     found += [_threshold(name, bound, result.figures, at_least=True) for name, bound in gate.at_least.items()]
     found += [_threshold(name, bound, result.figures, at_least=False) for name, bound in gate.at_most.items()]
     found.append(_against(rival, metric, gate.tolerance))
@@ -177,6 +158,18 @@ def _above_floor(metric: str, result: Result) -> Check:
         "be above 0"
     )
     return Check(bool(gain.low > 0), sentence)
+
+
+def _above_last(metric: str, result: Result) -> list[Check]:
+    """In time, more is asked: to know more than whoever repeats what was seen last."""
+    if result.last is None:
+        return []
+    gain = result.last.gain
+    sentence = (
+        f"Repeating the last value known before each row reaches {number(result.last.value)}; the difference is at "
+        f"least {signed(gain.low)} and must be above 0"
+    )
+    return [Check(bool(gain.low > 0), sentence)]
 
 
 def _threshold(name: str, bound: float, figures: Mapping[str, Interval], *, at_least: bool) -> Check:

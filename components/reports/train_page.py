@@ -25,7 +25,8 @@ CAPTIONS = {
     "prediction": "On the dotted line the prediction is exact.",
     "residuals": "A band that widens or bends shows where the model errs.",
     "residual_histogram": "Centred on zero, the model is not biased.",
-    "learning_curve": "Still rising at the right: more rows would help. A wide gap: the model memorizes.",
+    "learning_curve": "Still rising at the right: more rows would help. A wide gap: the model memorizes. "
+    "Of a large table, one fold is drawn.",
     "importance": "Each column shuffled in turn on the validation rows.",
 }
 

@@ -30,9 +30,14 @@ def forest(schema: Schema, seed: int) -> Pipeline:
 
 
 def boosting(schema: Schema, seed: int) -> Pipeline:
-    """Return the boosted trees of the task."""
-    regression = schema.target.task == "regression"
-    return recipes.boosting_regressor(schema, seed) if regression else recipes.boosting(schema, seed)
+    """Return the boosted trees of the task.
+
+    Numbers get 300 trees instead of the recipe's 600, which made no table better by more than folds differ: R2 within
+    0.006 for Ames, concrete, Saratoga and Bikeshare, in a quarter of the time.
+    """
+    if schema.target.task == "regression":
+        return recipes.boosting_regressor(schema, seed).set_params(model__max_iter=300, model__learning_rate=0.07)
+    return recipes.boosting(schema, seed)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -57,7 +62,7 @@ USE_CASE = UseCase(
     candidates=(
         Candidate("linear", linear, {**recipes.LOGISTIC, **recipes.RIDGE}),
         Candidate("forest", forest, recipes.FOREST_REGRESSOR),
-        Candidate("boosting", boosting, {"model__max_leaf_nodes": (4, 15, 31), "model__learning_rate": (0.05, 0.1)}),
+        Candidate("boosting", boosting, {"model__max_leaf_nodes": (4, 15, 31)}),
     ),
     # Nobody knows how good a model of an unknown table can be: only the champion, where there is one, sets a bar.
     gate=Gate("", tolerance=0.02),
