@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How to reach an object store: its URL, empty for AWS, and credentials."""
+
+    endpoint: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    region: str
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,7 @@ class Settings:
         mirror: Folder that holds data files by name, for machines that reach no network; None uses the URLs.
         home: Folder of the laptop's state (`.headrace`).
         code_version: Git commit or release of the running code, for provenance.
+        source: The store that `s3://` addresses of data name, where it is another one; None means this one.
         in_cluster: Whether this is a step in a pod of Kubeflow Pipelines.
     """
 
@@ -40,11 +52,39 @@ class Settings:
     code_version: str
     http_port: int
     grpc_port: int
+    s3_session_token: str = field(default="", repr=False)
+    source: Keys | None = None
     in_cluster: bool = False
+
+    def of_sources(self, bucket: str) -> Settings:
+        """Return the settings of the store in which a bucket of data is: one's own, or the one that runs use."""
+        if self.source is None or bucket in (self.models_bucket, self.datasets_bucket, self.artifacts_bucket):
+            return self
+        return replace(
+            self,
+            s3_endpoint=self.source.endpoint,
+            s3_access_key=self.source.access_key,
+            s3_secret_key=self.source.secret_key,
+            s3_session_token=self.source.session_token,
+            s3_region=self.source.region,
+        )
 
 
 POD = ("KUBERNETES_SERVICE_HOST", "KFP_POD_NAME")
 """Variables that every pod of a cluster, and every step of Kubeflow Pipelines, has one of."""
+SOURCE_ENDPOINT = "HEADRACE_SOURCE_ENDPOINT_URL"
+SOURCE_ACCESS_KEY = "HEADRACE_SOURCE_ACCESS_KEY_ID"
+SOURCE_SECRET_KEY = "HEADRACE_SOURCE_SECRET_ACCESS_KEY"  # noqa: S105  (the name of a variable)
+SOURCE_TOKEN = "HEADRACE_SOURCE_SESSION_TOKEN"  # noqa: S105
+SOURCE_REGION = "HEADRACE_SOURCE_REGION"
+SOURCE_NAMES = {
+    SOURCE_ENDPOINT: "AWS_ENDPOINT_URL",
+    SOURCE_ACCESS_KEY: "AWS_ACCESS_KEY_ID",
+    SOURCE_SECRET_KEY: "AWS_SECRET_ACCESS_KEY",
+    SOURCE_TOKEN: "AWS_SESSION_TOKEN",
+    SOURCE_REGION: "AWS_DEFAULT_REGION",
+}
+"""The variables of a store that only data come from, and those of which each is the likeness."""
 PLACES = ("AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI")
 
 
@@ -79,7 +119,22 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         code_version=environment.get("HEADRACE_CODE_VERSION", "unknown"),
         http_port=_port(environment, "HEADRACE_HTTP_PORT", 8080),
         grpc_port=_port(environment, "HEADRACE_GRPC_PORT", 8081),
+        s3_session_token=environment.get("AWS_SESSION_TOKEN", ""),
+        source=_source(environment),
         in_cluster="KFP_POD_NAME" in environment,
+    )
+
+
+def _source(environment: Mapping[str, str]) -> Keys | None:
+    endpoint, access = environment.get(SOURCE_ENDPOINT, ""), environment.get(SOURCE_ACCESS_KEY, "")
+    if not endpoint and not access:
+        return None
+    return Keys(
+        endpoint,
+        access,
+        environment.get(SOURCE_SECRET_KEY, ""),
+        environment.get(SOURCE_TOKEN, ""),
+        environment.get(SOURCE_REGION, "us-east-1"),
     )
 
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30.0
 BLOCK_BYTES = 1 << 20
+Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,26 @@ class Obtained:
     Attributes:
         location: What a person would look up: the URL or path it came from.
         sha256: Of its bytes, as found (and as expected, where something was expected).
+        stamp: Of the file before it was hashed.
     """
 
     path: Path
     location: str
     sha256: str
     bytes: int
+    stamp: Stamp
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was read since is what was hashed.
+
+        Raises:
+            InputError: The file was written to or replaced in the meantime.
+        """
+        if not self.path.is_file() or _stamp(self.path) != self.stamp:
+            raise InputError(
+                f"{self.location} changed while it was read, so nothing of it is kept: run again when whoever writes "
+                "it has finished, or give a copy"
+            )
 
 
 def obtain(source: Source, settings: Settings, folder: Path) -> Obtained:
@@ -118,22 +133,35 @@ def _downloaded(url: str, folder: Path, mirror_file: str) -> Obtained:
 
 
 def _from_store(location: str, settings: Settings, folder: Path) -> Obtained:
+    from components.settings import SOURCE_ACCESS_KEY, SOURCE_ENDPOINT, SOURCE_SECRET_KEY
     from components.store import Store, StoreError, parse
 
     address = parse(location)
     target = folder / (Path(address.key).name or "download")
+    found = settings.of_sources(address.bucket)
+    another = (
+        f"; for data in a store of your own, export {SOURCE_ACCESS_KEY} and {SOURCE_SECRET_KEY}, and "
+        f"{SOURCE_ENDPOINT} where it is not AWS"
+    )
     try:
-        Store(settings).get_file(address, target)
+        Store(found).get_file(address, target)
     except FileNotFoundError as error:
-        raise InputError(f"{error}: check the bucket and the key") from error
+        raise InputError(f"{error}: check the bucket and the key{another if found is settings else ''}") from error
     except StoreError as error:
         raise InputError(str(error)) from error
     return _measured(target, location)
 
 
 def _measured(path: Path, location: str) -> Obtained:
+    stamp = _stamp(path)
     digest, size = hashed(path)
-    return Obtained(path, location, digest, size)
+    return Obtained(path, location, digest, size, stamp)
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes with a file's content: replacing it changes the inode, writing its size or time."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def hashed(path: Path) -> tuple[str, int]:

@@ -215,11 +215,14 @@ def _client(settings: Settings, endpoint: str) -> Minio:
 
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise StoreError(f"AWS_ENDPOINT_URL={endpoint!r}: expected http://host:port or https://host:port")
+        raise StoreError(
+            f"endpoint of the object store {endpoint!r} (AWS_ENDPOINT_URL): expected http://host:port or https://host:port"
+        )
     return Minio(
         parts.netloc,
         access_key=settings.s3_access_key or None,
         secret_key=settings.s3_secret_key or None,
+        session_token=settings.s3_session_token or None,
         secure=parts.scheme == "https",
         region=settings.s3_region,
         http_client=urllib3.PoolManager(

@@ -8,7 +8,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from components import use_cases
+from components import settings, use_cases
 from components.deploy.component import deploy
 from components.deploy.step import DEFAULT
 from components.evaluate.component import evaluate
@@ -36,6 +36,8 @@ CONFIG_KEYS = (
     "HEADRACE_CODE_VERSION",
 )
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SOURCES = "headrace-sources"
+"""A Secret that need not exist: keys of a store of one's own that `s3://` addresses of data name."""
 SEED = 42
 NAME = "headrace-training"
 DESCRIPTION = "From a table to a released model: ingest, validate, profile, train, evaluate, register, deploy."
@@ -173,6 +175,7 @@ def training(
     refused = refuse(data=data, run=run, accepted=judged.outputs["Output"])
     for task in (ingested, validated, profiled, trained, judged, registered, released, refused):
         _provide(task)
+    kubernetes.use_secret_as_env(ingested, SOURCES, {name: name for name in settings.SOURCE_NAMES}, optional=True)
 
 
 def _provide(task: Any) -> None:

@@ -26,7 +26,7 @@ class RowEncoder:
         self.schema = schema
         self.encoders = tuple(_encoder(column) for column in schema.columns)
         self.names = schema.names
-        self._known = frozenset(schema.names)
+        self._known = frozenset((*schema.names, *schema.unused, schema.target.name))
         self._ignore_unknown = ignore_unknown
         self._pick = _picker(schema.names)
 
@@ -60,9 +60,11 @@ class RowEncoder:
         try:
             values = self._pick(row)
         except KeyError:
-            raise invalid(_misfit(row, self.names, path)) from None
-        if len(row) != len(self.names) and not self._ignore_unknown:
-            unknown = next(name for name in row if name not in self._known)
+            raise invalid(_misfit(row, self.names, self._known, path)) from None
+        if len(row) == len(self.names) or self._ignore_unknown:
+            return values
+        unknown = next((name for name in row if name not in self._known), None)
+        if unknown is not None:
             raise invalid(f"{path}: unknown field {unknown[:80]!r}; the columns are {_listed(self.names)}")
         return values
 
@@ -78,10 +80,9 @@ class RowEncoder:
         raise AssertionError(f"{path} fits after all")
 
 
-def _misfit(row: Mapping[str, Any], names: Sequence[str], path: str) -> str:
+def _misfit(row: Mapping[str, Any], names: Sequence[str], known: frozenset[str], path: str) -> str:
     """Return all that a row lacks, and what it has instead where that looks like a slip."""
     absent = [name for name in names if name not in row]
-    known = frozenset(names)
     told = f"{path}: lacks {_listed([repr(name) for name in absent])}; send null if its value is missing"
     if strange := [name for name in row if name not in known]:
         told += f"; unknown are {_listed([repr(name[:80]) for name in strange])}"
@@ -135,7 +136,7 @@ def _code_encoder(column: Column) -> Encoder:
     ordinary = (str,) if textual else (int, float)
 
     def code(value: Any) -> float:
-        if value.__class__ in ordinary:
+        if value.__class__ in ordinary and value != "":
             return codes.get(value, UNSEEN)
         return encode(column, value, "")
 

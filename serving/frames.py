@@ -70,7 +70,10 @@ def _text_codes(column: Column, values: Any, first: int) -> Any:
         return _one_by_one(column, values, first)
     known = pa.array([str(category) for category in column.categories], values.type)
     codes = pc.fill_null(pc.index_in(values, value_set=known), int(UNSEEN)).to_numpy(zero_copy_only=False)
-    return np.where(values.is_null().to_numpy(zero_copy_only=False), np.nan, codes)
+    missing = values.is_null()
+    if "" not in column.categories:
+        missing = pc.or_(missing, pc.fill_null(pc.equal(values, ""), True))
+    return np.where(missing.to_numpy(zero_copy_only=False), np.nan, codes)
 
 
 def _numbers(column: Column, values: Any, first: int) -> Any:

@@ -173,6 +173,7 @@ def _schemas(predictor: Predictor, options: Options) -> Json:
 def _v1_schemas(predictor: Predictor, options: Options) -> Json:
     columns = predictor.schema.columns
     values = {column.name: _value(column) for column in columns}
+    spare = tuple({*predictor.schema.unused, predictor.schema.target.name} - set(values))
     row = {"anyOf": [_ref("RowByName"), _ref("RowInOrder")]}
     flag: Json = {"type": "boolean"} if predictor.classes else {"const": False}
     parameters = {"type": ["object", "null"], "properties": {"probabilities": flag}, "additionalProperties": False}
@@ -192,7 +193,7 @@ def _v1_schemas(predictor: Predictor, options: Options) -> Json:
         "standard_error": number,
     }
     return {
-        "RowByName": _object(values),
+        "RowByName": _object({**{name: {} for name in spare}, **values}, optional=spare),
         "RowInOrder": _tuple(list(values.values())),
         "Instances": _object(
             {"instances": _list(row, 1, options.max_rows), "parameters": parameters}, optional=("parameters",)
@@ -283,8 +284,8 @@ def _tensor_value(column: Column) -> tuple[str, Json]:
     if column.kind == "boolean":
         return "BOOL", {"type": ["boolean", "null"]}
     if column.kind == "date" or (column.kind == "category" and not _is_numeric(column)):
-        return "BYTES", _value(column)
-    return "FP64", _value(column)
+        return "BYTES", _typed(column)
+    return "FP64", _typed(column)
 
 
 def _is_numeric(column: Column) -> bool:
@@ -294,21 +295,32 @@ def _is_numeric(column: Column) -> bool:
 
 
 def _number_value(column: Column) -> Json:
-    return {"enum": [0, 1, None]} if column.kind == "boolean" else _value(column)
+    return {"enum": [0, 1, None]} if column.kind == "boolean" else _typed(column)
+
+
+NUMERIC: Json = {"type": ["number", "string", "null"], "pattern": r"^([+-]?[0-9]{1,15}(\.[0-9]{0,15})?)?$"}
+"""Numbers, also as text; nothing between the quotes is a missing value."""
 
 
 def _value(column: Column) -> Json:
     """Return the JSON Schema of a column's values in V1."""
     described: Json = {"description": column.description} if column.description else {}
     if column.kind in ("number", "integer"):
-        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, **described}
+        return {**NUMERIC, "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, **described}
     if column.kind == "boolean":
-        return {"enum": [True, False, 0, 1, None], **described}
+        return {"enum": [True, False, 0, 1, "true", "false", "", None], **described}
     if column.kind == "date":
-        forms = [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}, {"type": "null"}]
+        forms = [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}, {"enum": ["", None]}]
         return {"anyOf": forms, **described}
-    kind = "number" if _is_numeric(column) else "string"
-    return {"type": [kind, "null"], "examples": list(column.categories[:5]), **described}
+    kind: Json = NUMERIC if _is_numeric(column) else {"type": ["string", "null"]}
+    return {**kind, "examples": list(column.categories[:5]), **described}
+
+
+def _typed(column: Column) -> Json:
+    """Return the JSON Schema of a column's values in V2, where the datatype has been said."""
+    if column.kind in ("number", "integer") or (column.kind == "category" and _is_numeric(column)):
+        return {**_value(column), "type": ["number", "null"]}
+    return {"enum": [True, False, 0, 1, None]} if column.kind == "boolean" else _value(column)
 
 
 def _label(predictor: Predictor) -> Json:

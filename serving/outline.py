@@ -77,7 +77,8 @@ def check(
     Raises:
         Refused: With the limit that it goes beyond.
     """
-    columns = len(predictor.schema.columns)
+    schema = predictor.schema
+    columns = len(schema.columns) + len(schema.unused) + 1  # the target of a row of the table
     most = options.max_rows * (2 * columns + 4) + SPARE
     if found.deepest > DEEPEST:
         raise invalid(f"the body: lists and objects within each other {found.deepest} deep, at most {DEEPEST}")

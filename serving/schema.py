@@ -7,9 +7,11 @@ category has one code, a date one number and a missing value one representation 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 Kind = Literal["number", "integer", "category", "boolean", "date"]
@@ -19,6 +21,9 @@ Label = str | int | float | bool
 KINDS: tuple[Kind, ...] = ("number", "integer", "category", "boolean", "date")
 UNSEEN = -1.0
 """The code of a category that training never saw: no one-hot column is set for it."""
+NUMERAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A number as text: with a point, and without the grouping, currency or spaces that files of some places have."""
+TRUTHS = {"true": 1.0, "false": 0.0}
 FLOAT32_MAX = 3.4028234663852886e38
 """Largest finite float32: scikit-learn's trees cast features to float32 and refuse what does not fit."""
 
@@ -70,10 +75,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Schema:
-    """The table a model takes and what it answers."""
+    """The table a model takes and what it answers.
+
+    Attributes:
+        unused: Columns of the table it learned from that it does not look at. Requests may carry them, and the target,
+            since rows of that table do.
+    """
 
     columns: tuple[Column, ...]
     target: Target
+    unused: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,7 +97,10 @@ class Schema:
 
 
 def encode(column: Column, value: Any, path: str) -> float:
-    """Return the number the model sees for one JSON value; NaN when it is missing (None).
+    """Return the number the model sees for one JSON value; NaN when it is missing (None, or text without a character).
+
+    What a reader of files makes of a value is taken too: numerals and truth values as text, and a number for a category
+    that is a numeral (20 for "020", where no other is 20).
 
     Args:
         path: Where the value stands in the request, for the message, such as `instances[3].age`.
@@ -94,7 +108,7 @@ def encode(column: Column, value: Any, path: str) -> float:
     Raises:
         InvalidValue: Wrong type, not finite, or beyond float32.
     """
-    if value is None:
+    if value is None or (value == "" and "" not in column.categories):
         return math.nan
     if column.kind == "category":
         return _code(column, value, path)
@@ -139,6 +153,8 @@ def decode(column: Column, number: float) -> Label | None:
 
 
 def _number(value: Any, path: str) -> float:
+    if isinstance(value, str) and NUMERAL.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue(f"{path}: expected a number, got {_shown(value)}")
     try:
@@ -153,6 +169,8 @@ def _number(value: Any, path: str) -> float:
 def _truth(value: Any, path: str) -> float:
     if isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1)):
         return float(value)
+    if isinstance(value, str) and value.lower() in TRUTHS:
+        return TRUTHS[value.lower()]
     raise InvalidValue(f"{path}: expected true or false, got {_shown(value)}")
 
 
@@ -169,15 +187,30 @@ def _days(value: Any, path: str) -> float:
 
 
 def _code(column: Column, value: Any, path: str) -> float:
-    textual = not column.categories or isinstance(column.categories[0], str)
+    known = column.categories
+    textual = not known or isinstance(known[0], str)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, str) and not textual and NUMERAL.fullmatch(value):
+        number = float(value)
+    if textual and number is not None:
+        found = _numerals(known).get(number)
+        if found is not None:
+            return found
     if textual and not isinstance(value, str):
         raise InvalidValue(f"{path}: expected text, got {_shown(value)}")
-    if not textual and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if not textual and number is None:
         raise InvalidValue(f"{path}: expected a number, got {_shown(value)}")
     try:
-        return float(column.categories.index(value))
+        return float(known.index(value if textual else number))
     except ValueError:
         return UNSEEN
+
+
+@lru_cache(maxsize=256)
+def _numerals(categories: tuple[str, ...]) -> Mapping[float, float]:
+    """Return the codes of the categories that are numerals, by their number; those that share it have none."""
+    numbers = [float(text) if NUMERAL.fullmatch(text) else math.nan for text in categories]
+    return {number: float(code) for code, number in enumerate(numbers) if numbers.count(number) == 1}
 
 
 def _shown(value: Any) -> str:
@@ -208,6 +241,7 @@ def schema_to_json(schema: Schema) -> dict[str, Any]:
     return {
         "columns": [kept(vars(column)) for column in schema.columns],
         "target": kept(vars(schema.target)),
+        **({"unused": list(schema.unused)} if schema.unused else {}),
     }
 
 
@@ -227,4 +261,7 @@ def schema_from_json(document: Mapping[str, Any]) -> Schema:
     wrong = sorted({column.kind for column in columns} - set(KINDS))
     if wrong:
         raise ValueError(f"unknown column kind {wrong[0]!r}: choose one of {', '.join(KINDS)}")
-    return Schema(columns, target)
+    unused = document.get("unused", [])
+    if not isinstance(unused, list) or not all(isinstance(name, str) for name in unused):
+        raise ValueError("the schema is not readable: unused is a list of names")
+    return Schema(columns, target, tuple(unused))

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def ingest(
         folder = Path(scratch)
         found = sources.named(source, where, folder) if source else sources.obtain(case.source, where, folder)
         dataset = _built(case, found, target, chosen, model or _model_name(case, source), seed, folder)
+        found.check_unchanged()
         bars.check(bar, dataset.schema.target)
         for note in dataset.notes:
             log.info("%s", note)
@@ -141,6 +143,9 @@ def _built(
     else:
         staged = staging.stage_inferred(found.path, target, chosen, path)
     truth = labels(staged)
+    if staged.task == "multiclass" and len(truth.classes) == 2 and not case.columns and chosen.task is None:
+        staged = _binary(staged)
+        truth = labels(staged)
     places, grouped = _places(staged, truth, seed)
     ready = folder / "dataset"
     ready.mkdir()
@@ -157,10 +162,22 @@ def _built(
         rows=rows,
         seed=seed,
         notes=(*staged.notes, *truth.notes, *repeats, *lacking),
-        decisions=staged.decisions,
+        decisions=tuple(one.also(*truth.notes) if one.column == staged.target else one for one in staged.decisions),
     )
     save(dataset)
     return dataset
+
+
+def _binary(staged: Staged) -> Staged:
+    """Return a table of which all classes but two were too rare to be learned."""
+    return replace(
+        staged,
+        task="binary",
+        decisions=tuple(
+            replace(one, remarks=("binary, inferred", *one.remarks[1:])) if one.column == staged.target else one
+            for one in staged.decisions
+        ),
+    )
 
 
 def _provenance(case: UseCase, found: Obtained, chosen: Overrides) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from components.errors import InputError
 from components.tables import statistics
+from components.tables.decisions import LEFT_OUT
 from components.tables.inference import MOST_CATEGORIES
 from components.tables.overrides import listed
 from serving.schema import Column, Kind, Label, Schema, Target
@@ -75,7 +76,8 @@ def schema_of(staged: Staged, found: Labels, use_case: UseCase, train: Path) -> 
         unit=use_case.target_unit,
         description=use_case.target_description,
     )
-    return Schema(tuple(columns), target), tuple(notes)
+    unused = tuple(one.column for one in staged.decisions if one.kind == LEFT_OUT)
+    return Schema(tuple(columns), target, unused), tuple(notes)
 
 
 def _column(name: str, kind: Kind, expected: Expected | None, array: pa.ChunkedArray) -> Column:

@@ -248,7 +248,7 @@ def _environments(compiled: ir.Compiled, known: Mapping[str, str]) -> dict[str, 
 
 def _secrets(compiled: ir.Compiled, known: Mapping[str, str]) -> list[str]:
     names = {name for label in _containers(compiled) for name, secret, _ in _by_reference(compiled, label) if secret}
-    return [known[name] for name in sorted({*names, "AWS_SECRET_ACCESS_KEY"}) if known.get(name)]
+    return [known[name] for name in sorted({*names, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}) if known.get(name)]
 
 
 def _code_version(codes: Mapping[str, Code]) -> str:

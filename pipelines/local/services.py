@@ -94,7 +94,9 @@ def running(home: Path, environment: Mapping[str, str] = os.environ) -> Iterator
                 access, secret = _credentials(folder)
                 process = _reused(folder) or _start(folder, access, secret)
             reached = {
+                **_own_keys(environment),
                 **environment,
+                "AWS_SESSION_TOKEN": "",
                 "AWS_ENDPOINT_URL": process.url,
                 "AWS_ACCESS_KEY_ID": access,
                 "AWS_SECRET_ACCESS_KEY": secret,
@@ -114,11 +116,20 @@ def stop(home: Path) -> bool:
         return _stop_unused(folder, users)
 
 
+def _own_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's keys of AWS under names that the keys of the run's own store do not replace."""
+    found = {name: environment.get(theirs, "") for name, theirs in settings.SOURCE_NAMES.items()}
+    return {name: value for name, value in found.items() if value} if found[settings.SOURCE_ACCESS_KEY] else {}
+
+
 def _variables(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a step finds in its environment: in a cluster from the ConfigMap and the Secret, here from us."""
     known = settings.read({**environment, "HEADRACE_HOME": str(home)})
     direct = ",".join(part for part in (environment.get("NO_PROXY", ""), HOST, "localhost") if part)
+    sources = {name: environment[name] for name in settings.SOURCE_NAMES if name in environment}
     return {
+        **sources,
+        "AWS_SESSION_TOKEN": known.s3_session_token,
         "AWS_ENDPOINT_URL": known.s3_endpoint,
         "AWS_ACCESS_KEY_ID": known.s3_access_key,
         "AWS_SECRET_ACCESS_KEY": known.s3_secret_key,

@@ -48,7 +48,7 @@ int fast_take_text(const fast_column *column, fast_bytes text, int ascii, double
         }
     }
     *value = UNSEEN;
-    return ascii; /* unknown bytes might not even be UTF-8 */
+    return ascii && text.size; /* unknown bytes might not even be UTF-8; no text at all is a missing value */
 }
 
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date

@@ -130,6 +130,49 @@ def test_reads_from_s3(settings: Settings, tmp_path: Path) -> None:
     assert found.path.read_bytes() == CONTENT
 
 
+def test_data_may_lie_in_another_store_than_what_a_run_keeps(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's own keys reach the caller's data; buckets of the run stay where the run keeps things."""
+    Store(settings).ensure_bucket("theirs")
+    Store(settings).put(Address("theirs", "t.csv"), CONTENT)
+    Store(settings).put(Address("datasets", "t.csv"), CONTENT)
+    theirs = configuration.read(
+        {
+            "HEADRACE_HOME": str(tmp_path),
+            "HEADRACE_SOURCE_ENDPOINT_URL": settings.s3_endpoint,
+            "HEADRACE_SOURCE_ACCESS_KEY_ID": settings.s3_access_key,
+            "HEADRACE_SOURCE_SECRET_ACCESS_KEY": settings.s3_secret_key,
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        }
+    )
+
+    assert sources.named("s3://theirs/t.csv", theirs, tmp_path).sha256 == DIGEST
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:9 is not reachable"):
+        sources.named("s3://datasets/t.csv", replace(theirs, s3_access_key="a", s3_secret_key="b"), tmp_path)
+    with pytest.raises(InputError, match="of your own, export HEADRACE_SOURCE_ACCESS_KEY_ID"):
+        sources.named("s3://theirs/absent.csv", settings, tmp_path)
+
+
+@pytest.mark.parametrize("change", ["written to", "replaced", "gone"])
+def test_a_file_that_changes_while_it_is_read_is_told(offline: Settings, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(CONTENT)
+    found = sources.named(str(path), offline, tmp_path)
+    found.check_unchanged()
+    if change == "written to":
+        with path.open("ab") as stream:
+            stream.write(b"3,4\n")
+    elif change == "replaced":
+        (tmp_path / "new").write_bytes(CONTENT)
+        (tmp_path / "new").replace(path)
+    else:
+        path.unlink()
+
+    with pytest.raises(InputError, match=r"t\.csv changed while it was read"):
+        found.check_unchanged()
+
+
 def test_says_what_s3_lacks(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s3://datasets/incoming/absent\.csv: nothing is stored there"):
         sources.named("s3://datasets/incoming/absent.csv", settings, tmp_path)

@@ -102,10 +102,45 @@ def test_dates_of_a_file_are_days() -> None:
     assert math.isnan(found[1])
 
 
+def test_what_a_reader_of_files_makes_of_a_value_is_taken() -> None:
+    zoned = Column("zone", "category", categories=("020", "RL", "30", "030"))
+    numbered = Column("code", "category", categories=(1, 2.5))
+    taken = [
+        (COLUMNS[0], "1", 1.0), (COLUMNS[0], "-2.5e3", -2500.0), (COLUMNS[1], "7", 7.0), (COLUMNS[4], "True", 1.0),
+        (COLUMNS[4], "false", 0.0), (zoned, 20, 0.0), (zoned, 20.0, 0.0), (zoned, "RL", 1.0), (numbered, "2.5", 1.0),
+        (numbered, "9", -1.0),
+    ]  # fmt: skip
+
+    assert [encode(column, value, "") for column, value, _ in taken] == [code for _, _, code in taken]
+    assert all(math.isnan(encode(column, "", "")) for column in (COLUMNS[0], COLUMNS[4], COLUMNS[5], zoned, numbered))
+    for column, value in [
+        (zoned, 30),
+        (zoned, 5),
+        (zoned, True),
+        (numbered, "1,5"),
+        (COLUMNS[0], "1_0"),
+        (COLUMNS[0], "nan"),
+    ]:
+        with pytest.raises(InvalidValue):
+            encode(column, value, "")
+
+
+def test_a_row_may_carry_what_its_table_has_beside_the_columns_of_the_model() -> None:
+    schema = Schema((COLUMNS[0],), Target("price", "regression"), unused=("id", "note"))
+    encoder = RowEncoder(schema)
+
+    assert list(encoder.encode([{"number": 1, "id": "a7", "note": None, "price": 3}, {"note": 1, "number": 2}], 0)) == [
+        1,
+        2,
+    ]
+    with pytest.raises(Refused, match="unknown field 'nota'"):
+        encoder.encode([{"number": 1, "nota": None}], 0)
+
+
 @pytest.mark.parametrize(
     ("column", "array", "message"),
     [
-        (COLUMNS[0], pa.array(["1", "x"]), "row 5, column 'number': expected a number, got \"1\""),
+        (COLUMNS[0], pa.array(["1", "x"]), "row 6, column 'number': expected a number, got \"x\""),
         (COLUMNS[0], pa.array([1.0, 1e39]), "row 6, column 'number': expected a finite number"),
         (COLUMNS[0], pa.array([True]), "row 5, column 'number': expected a number, got true"),
         (COLUMNS[4], pa.array([0, 2]), "row 6, column 'truth': expected true or false, got 2"),

@@ -184,7 +184,13 @@ def test_rows_without_a_usable_target_are_left_out_and_counted(tmp_path: Path, t
 
     dataset = ingested(tmp_path / "out", "csv", str(table(bought=labels)), "bought")
 
-    assert dataset.schema.target.classes == ("a", "b")
+    target = dataset.schema.target
+    assert (target.classes, target.task, target.positive) == (("a", "b"), "binary", "b"), (
+        "two are left, so it is binary"
+    )
+    (told,) = [one for one in dataset.decisions if one.column == "bought"]
+    assert told.remarks[0] == "binary, inferred"
+    assert "class 'rare' was left out: rows 5, needed 10" in told.remarks
     assert sum(dataset.rows.values()) == 190
     assert "class 'rare' was left out: rows 5, needed 10" in dataset.notes
     assert "left out for want of a value of the target 'bought': rows 5" in dataset.notes
