@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from components.dataset import Dataset
+
+
+OUT = "candidate.json"
+"""In place of a bundle: which candidate could not be fitted or converted, and why."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def enter(folder: Path, dataset: Dataset) -> Entry:
     try:
         bundle = bundles.load(folder)
     except BundleError as error:
-        return Entry(folder.name, out=str(error))
+        return absent(folder) or Entry(folder.name, out=str(error))
     try:
         scorer = score.scorer(bundle)
         out = _unproven(bundle) or _foreign(bundle, dataset) or _forgetful(bundle, scorer)
@@ -62,6 +67,15 @@ def enter(folder: Path, dataset: Dataset) -> Entry:
         return Entry(bundle.candidate, bundle, scorer, "", metrics.compute(bundle.schema.target, y, answers), answers)
     except BundleError as error:
         return Entry(bundle.candidate, bundle, out=str(error))
+
+
+def absent(folder: Path) -> Entry | None:
+    """Return the entry of a candidate that left a note in place of a bundle."""
+    try:
+        note = json.loads((folder / OUT).read_bytes())
+        return Entry(str(note["candidate"]), out=str(note["out"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def winner(entries: Sequence[Entry], metric: str, dataset: Dataset, order: Sequence[str]) -> Entry | None:

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
     VotingClassifier,
 )
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.svm import SVC
 
 from components.models.derived import Derived, Terms
-from components.models.features import describe
+from components.models.features import Derive, describe
 from components.models.trees import Tree, boosted_trees, forest_trees
 from serving.schema import FLOAT32_MAX
 
@@ -38,6 +41,7 @@ OPSET, ML_OPSET, IR_VERSION = 18, 5, 9
 INPUT, PROBABILITIES, PREDICTION = "features", "probabilities", "prediction"
 BRANCH_LEQ, SUM, NO_TRANSFORM = 0, 1, 0
 """Codes of the operator TreeEnsemble."""
+CALIBRATED = "only CalibratedClassifierCV(method='sigmoid', ensemble=False) has an exact conversion"
 
 
 class NotConvertible(TypeError):
@@ -59,6 +63,36 @@ def convert(pipeline: Pipeline, inputs: int) -> bytes:
     width = len(pipeline.classes_) if classifier else 1
     name = graph.name_output(result, PROBABILITIES if classifier else PREDICTION)
     return bytes(graph.model(inputs, name, width).SerializeToString(deterministic=True))
+
+
+def check(pipeline: Pipeline) -> None:
+    """Make sure that a pipeline can be converted once it is fitted, by what it is made of.
+
+    Raises:
+        NotConvertible: A step or an estimator is not one of those in `recipes`.
+    """
+    model = pipeline.steps[-1][1]
+    _adder(model)
+    if isinstance(model, VotingClassifier):
+        for _, member in model.estimators:
+            check(member)
+        return
+    strange = [name for name, step in pipeline.steps[:-1] if not isinstance(step, Derive | ColumnTransformer)]
+    if strange:
+        raise NotConvertible(f"no exact conversion of the step {strange[0]!r}: use those of features.preprocess")
+    if isinstance(model, CalibratedClassifierCV):
+        if model.method != "sigmoid" or model.ensemble not in (False, "auto"):
+            raise NotConvertible(CALIBRATED)
+        if not isinstance(model.estimator, SVC):
+            raise NotConvertible(f"no exact conversion of a calibrated {type(model.estimator).__name__}: use SVC")
+
+
+def _adder(model: Any) -> Callable[..., str]:
+    add = _MODELS.get(type(model))
+    if add is None:
+        known = ", ".join(sorted(kind.__name__ for kind in _MODELS))
+        raise NotConvertible(f"no exact conversion of {type(model).__name__}: use one of {known}")
+    return add
 
 
 class _Graph:
@@ -101,10 +135,7 @@ class _Graph:
 def _pipeline(graph: _Graph, pipeline: Any, source: str, inputs: int) -> str:
     """Add a fitted pipeline; returns its probabilities or its prediction."""
     model = pipeline.steps[-1][1]
-    add = _MODELS.get(type(model))
-    if add is None:
-        known = ", ".join(sorted(kind.__name__ for kind in _MODELS))
-        raise NotConvertible(f"no exact conversion of {type(model).__name__}: use one of {known}")
+    add = _adder(model)
     if isinstance(model, VotingClassifier):
         return _voting(graph, model, source, inputs)
     try:
@@ -190,7 +221,7 @@ def _voting(graph: _Graph, model: Any, source: str, inputs: int) -> str:
 def _calibrated(graph: _Graph, model: Any, value: str) -> str:
     """Add sigmoid calibration: of one decision for two classes, else one per class and normalized."""
     if len(model.calibrated_classifiers_) != 1 or model.method != "sigmoid":
-        raise NotConvertible("only CalibratedClassifierCV(method='sigmoid', ensemble=False) has an exact conversion")
+        raise NotConvertible(CALIBRATED)
     fitted = model.calibrated_classifiers_[0]
     if not isinstance(fitted.estimator, SVC):
         raise NotConvertible(f"no exact conversion of a calibrated {type(fitted.estimator).__name__}: use SVC")
@@ -345,7 +376,12 @@ class _Flat:
 
 _MODELS: dict[type, Callable[..., str]] = {
     LogisticRegression: _logistic,
+    LinearRegression: _ridge,
     Ridge: _ridge,
+    Lasso: _ridge,
+    ElasticNet: _ridge,
+    ExtraTreesClassifier: _forest,
+    ExtraTreesRegressor: _forest,
     RandomForestClassifier: _forest,
     RandomForestRegressor: _forest,
     HistGradientBoostingClassifier: _boosting,

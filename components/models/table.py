@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
     VotingClassifier,
 )
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
@@ -253,6 +255,10 @@ _FOLDS: dict[type, Callable[[Any, Terms, int], bytes]] = {
     CalibratedClassifierCV: _calibrated,
     HistGradientBoostingClassifier: _boosting,
     HistGradientBoostingRegressor: _boosting,
+    ElasticNet: _regression,
+    ExtraTreesClassifier: _forest,
+    ExtraTreesRegressor: _forest,
+    Lasso: _regression,
     LinearRegression: _regression,
     LogisticRegression: _logistic,
     RandomForestClassifier: _forest,

@@ -60,6 +60,15 @@ def write(fitted: Fitted, dataset: Dataset, bundle: Bundle, plots: dict[str, Fig
     return page(title, f"{fitted.use_case.description} Data set {dataset.version[:12]}.", sections)
 
 
+def out(candidate: str, reason: str) -> str:
+    """Return the page of a candidate that could not be fitted or converted."""
+    sections = [
+        ("It is out", text(reason)),
+        ("What now", text("The run went on without it. The log of this step has the trace.")),
+    ]
+    return page(candidate, "This candidate is out.", sections)
+
+
 def cell(value: float | None) -> float | int | None:
     """Return a figure for a table: large ones without decimals."""
     return round(value) if value is not None and 1_000 <= abs(value) < float("inf") else value

@@ -22,6 +22,9 @@ def train(data: Input[Dataset], candidate: str, bundle: Output[Model], page: Out
     from pathlib import Path
 
     from components.train.step import train as run
+    from components.train.step import why_out
 
     bundle.metadata["candidate"] = candidate
-    return float(run(Path(data.path), candidate, Path(bundle.path), Path(page.path), int(seed)))
+    score = run(Path(data.path), candidate, Path(bundle.path), Path(page.path), int(seed))
+    bundle.metadata["out"] = why_out(Path(bundle.path))
+    return float(score)

@@ -140,10 +140,11 @@ def best() -> Plain | Rich:
 
 
 def told(task: Task) -> list[str]:
-    """Return what a person should read before training starts: how each column of the table was understood."""
+    """Return what a person should read at once: how each column of the table was understood, why a candidate is out."""
     if task.status != record.SUCCEEDED or task.reused:
         return []
-    return [text for one in task.artifacts.values() for text in str(one.metadata.get("understood", "")).splitlines()]
+    notes = [str(one.metadata.get(key, "")) for one in task.artifacts.values() for key in ("understood", "out")]
+    return [text for note in notes for text in note.splitlines()]
 
 
 def line(task: Task) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import ExtraTreesRegressor, VotingClassifier
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
 
 from components.dataset import Dataset
 from components.models import graph, parity, recipes, score
@@ -155,6 +160,39 @@ def test_an_estimator_without_an_exact_conversion_is_refused_by_name(heart: Data
 
     with pytest.raises(graph.NotConvertible, match=r"KNeighborsClassifier: use one of .*LogisticRegression"):
         graph.convert(pipeline, X.shape[1])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KNeighborsClassifier(),
+        VotingClassifier([("near", Pipeline([("model", KNeighborsClassifier())]))]),
+        CalibratedClassifierCV(SVC(), method="isotonic"),
+        CalibratedClassifierCV(LogisticRegression(), method="sigmoid", ensemble=False),
+    ],
+    ids=["estimator", "member", "method", "calibrated"],
+)
+def test_what_cannot_be_converted_is_known_before_it_is_fitted(heart: Dataset, model: Any) -> None:
+    with pytest.raises(graph.NotConvertible):
+        graph.check(Pipeline([*preprocess(heart.schema), ("model", model)]))
+
+
+@pytest.mark.parametrize("recipe", CLASSIFIERS)
+def test_every_recipe_can_be_converted(heart: Dataset, recipe: str) -> None:
+    graph.check(getattr(recipes, recipe)(heart.schema, 1, derived=DERIVED))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LinearRegression(), Lasso(0.1), ElasticNet(0.1), ExtraTreesRegressor(9, random_state=0)],
+    ids=lambda model: type(model).__name__,
+)
+def test_relatives_of_the_recipes_are_converted_exactly(heart: Dataset, model: Any) -> None:
+    X, y = heart.load("train")
+    schema = Schema(heart.schema.columns, Target("chol", "regression"))
+    pipeline = Pipeline([*preprocess(schema), ("model", model)]).fit(X, X[:, 3] + y)
+
+    assert prove(pipeline, schema, X).max_difference <= 1e-12
 
 
 def prove(pipeline: Pipeline, schema: Schema, X: np.ndarray) -> parity.Parity:

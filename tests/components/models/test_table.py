@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
@@ -108,6 +110,8 @@ TREES: tuple[tuple[str, str, Callable[..., Pipeline]], ...] = (
     ("forest", "heart", recipes.forest),
     ("forest", "iris", recipes.forest),
     ("forest with scaled numbers", "heart", _estimator(RandomForestClassifier(40, random_state=0))),
+    ("extra trees", "iris", _estimator(ExtraTreesClassifier(30, random_state=0), scale=False)),
+    ("extra trees regression", "housing", _estimator(ExtraTreesRegressor(8, random_state=0, min_samples_leaf=9))),
     ("stumps", "heart", _estimator(RandomForestClassifier(9, max_depth=1, random_state=0))),
     (
         "best-first forest",
@@ -134,6 +138,8 @@ OTHERS: tuple[tuple[str, str, Callable[..., Pipeline]], ...] = (
     ("voting", "iris", recipes.voting),
     ("ridge", "housing", recipes.ridge),
     ("least squares", "housing", _estimator(LinearRegression(), scale=False)),
+    ("lasso", "housing", _estimator(Lasso(alpha=100.0))),
+    ("elastic net", "housing", _estimator(ElasticNet(alpha=0.1))),
     ("ridge on derived columns", "housing", partial(recipes.ridge, derived=DERIVED)),
 )
 
@@ -203,7 +209,7 @@ def test_batches_and_single_rows_agree(heart: Data) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (ExtraTreesClassifier(3), "ExtraTreesClassifier is not understood"),
+        (KNeighborsClassifier(3), "KNeighborsClassifier is not understood"),
         (SVC(), "SVC is not understood"),
     ],
 )

@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 
-from components import tracking
+from components import tracking, use_cases
 from components.dataset import Dataset
 from components.errors import InputError
-from components.models import goldens, metrics, score
+from components.models import contest, goldens, metrics, score
+from components.models.features import preprocess
 from components.settings import Settings
-from components.train.step import train
+from components.train.step import train, why_out
+from components.use_cases import Candidate
 from serving import bundle as bundles
 from serving.bundle import Bundle
 
@@ -121,3 +128,37 @@ def test_a_class_without_a_training_row_is_named(
 def test_an_unknown_candidate_is_refused_with_the_choice(heart: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown candidate 'oracle' of heart: choose one of logistic"):
         train(heart.folder, "oracle", tmp_path / "bundle", tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (KNeighborsClassifier(), "NotConvertible: no exact conversion of KNeighborsClassifier: use one of "),
+        (LogisticRegression(C=-1.0), "InvalidParameterError: The 'C' parameter of LogisticRegression must be a float"),
+    ],
+    ids=["not convertible", "not fitted"],
+)
+def test_a_candidate_that_cannot_be_used_is_out_and_the_others_go_on(
+    heart: Dataset,
+    trained: Trained,
+    environment: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: Any,
+    reason: str,
+) -> None:
+    case = use_cases.load("heart")
+    odd = Candidate("odd", lambda schema, seed: Pipeline([*preprocess(schema), ("model", model)]))
+    monkeypatch.setattr(use_cases, "load", lambda name: replace(case, candidates=(odd, *case.candidates)))
+
+    returned = train(heart.folder, "odd", tmp_path / "bundle", tmp_path / "page.html")
+    entries = [contest.enter(folder, heart) for folder in (tmp_path / "bundle", trained[0].folder)]
+
+    assert returned < -1e300
+    assert reason in why_out(tmp_path / "bundle")
+    assert why_out(trained[0].folder) == ""
+    assert reason.split(":")[0] in (tmp_path / "page.html").read_text()
+    assert [(entry.name, bool(entry.out)) for entry in entries] == [("odd", True), ("logistic", False)]
+    best = contest.winner(entries, "roc_auc", heart, ["odd", "logistic"])
+    assert best is not None
+    assert best.name == "logistic"
