@@ -22,6 +22,8 @@ TARGET   ?=
 MODEL    ?=
 ENV      ?= local
 WORKERS  ?= 2
+# The machine's own, else the one that comes with the packages of the tests.
+KUBECTL  ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
 
 # ---- set-up: one stamp per environment, what a job needs and no more -------------------------------------------------
 
@@ -35,6 +37,7 @@ $(VENV)/.laptop: locks/laptop.txt pyproject.toml setup.py $(wildcard serving/nat
 	@echo "set-up: packages of the laptop run"
 	@$(INSTALL) --require-hashes -r locks/laptop.txt
 	@$(INSTALL) --no-deps --editable .
+	@$(BIN)/python -c 'from serving import native; native.available() or print("set-up: no C compiler was found, so the server answers in Python, which is slower; install gcc or clang and run make setup again")'
 	@touch $@
 
 $(VENV)/.dev: locks/dev.txt $(VENV)/.laptop
@@ -93,7 +96,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 
 golden: $(VENV)/.dev ## Generate again what is generated and committed
 	@$(BIN)/python -m pipelines compile --quiet
-	@for environment in local production windows; do \
+	@for environment in local production production-windows; do \
 	  $(BIN)/kubectl kustomize manifests/overlays/$$environment > manifests/rendered/$$environment.yaml; done
 	@HEADRACE_UPDATE_GOLDENS=1 $(BIN)/python -m pytest -q -k golden tests/helm >/dev/null
 
@@ -107,18 +110,18 @@ lock: | $(UV) ## Resolve the dependencies again and write locks/
 images: ## Build the images with podman or docker: STEPS='train deploy' picks some (see components/Dockerfile)
 	@$(PYTHON) tests/tools/images.py build $(STEPS)
 
-deploy: $(VENV)/.dev ## Apply a reviewed manifest with kubectl alone: ENV=local|production MODEL=name VERSION=n
+deploy: $(if $(shell command -v kubectl),,$(VENV)/.dev) ## Apply a reviewed manifest with kubectl alone: ENV=local|production MODEL=name VERSION=n
 	@test -n "$(MODEL)" -a -n "$(VERSION)" || { echo "make deploy needs MODEL=name VERSION=n [ENV=local]"; exit 2; }
 	@stamped=$$(sed 's/model-name/$(MODEL)/g; s/model-version/$(VERSION)/g' manifests/rendered/$(ENV).yaml); \
 	name="{.spec.predictor.name}"; \
-	before=$$($(BIN)/kubectl get inferenceservice $(MODEL) --ignore-not-found --output=jsonpath="{.metadata.name} $$name"); \
-	after="$(MODEL) $$($(BIN)/kubectl create --dry-run=client --output=jsonpath="$$name" --filename=- <<<"$$stamped")"; \
+	before=$$($(KUBECTL) get inferenceservice $(MODEL) --ignore-not-found --output=jsonpath="{.metadata.name} $$name"); \
+	after="$(MODEL) $$($(KUBECTL) create --dry-run=client --output=jsonpath="$$name" --filename=- <<<"$$stamped")"; \
 	if [ -n "$$before" ] && [ "$$before" != "$$after" ]; then \
 	  echo "$(MODEL) serves under another predictor name ($$before, not $$after): applied at once, requests would"; \
 	  echo "fail until the routes follow. Release it: $(BIN)/python -m pipelines rollback $(MODEL) --to $(VERSION) --environment $(ENV)"; \
 	  exit 1; \
 	fi; \
-	$(BIN)/kubectl apply --server-side --field-manager=headrace --filename=- <<<"$$stamped"
+	$(KUBECTL) apply --server-side --field-manager=headrace --filename=- <<<"$$stamped"
 
 e2e: $(VENV)/.dev ## The whole story on a cluster you may spoil: KUBECONFIG=file [ARGS='--from 3 --keep']; without one, on the emulator
 	@$(if $(KUBECONFIG),,echo "no KUBECONFIG: this runs on the emulator, as make test does; tests/e2e/README.md says what a cluster needs")

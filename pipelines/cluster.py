@@ -137,6 +137,7 @@ def _add_schedule(verbs: Verbs[argparse.ArgumentParser]) -> None:
 def _submit(options: argparse.Namespace, home: Path) -> int:
     path = orders.pipeline(options, home)
     wanted = _wanted(options, path)
+    _tell_canary(str(wanted.parameters.get("environment", "production")), _strategy(wanted))
     server = _server(options)
     uploaded = _upload(server, path)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -145,6 +146,22 @@ def _submit(options: argparse.Namespace, home: Path) -> int:
     if not options.follow:
         return 0
     return _follow(server, identifier, options.terminate, options.timeout)
+
+
+def _strategy(wanted: runs.Wanted) -> str:
+    given = str(wanted.parameters.get("strategy", ""))
+    return "" if given == "default" else given
+
+
+def _tell_canary(environment: str, strategy: str) -> None:
+    """Say, before anything runs, what a release to an environment asks of the cluster."""
+    from components.releases import plans
+
+    if (strategy or plans.strategy_of(environment)) == "canary":
+        _say(
+            f"environment {environment}: a version that replaces another goes out as a canary, which takes the Gateway "
+            "API, Prometheus and requests to judge it by; --environment local replaces it at once"
+        )
 
 
 def _follow(server: Server, identifier: str, terminate: bool, minutes: float | None = None) -> int:

@@ -53,7 +53,12 @@ def add_verb(
     """Add a verb about a model in an environment."""
     parser = verbs.add_parser(name, help=text)
     parser.add_argument("model", metavar=what)
-    parser.add_argument("--environment", default=LAPTOP, metavar="NAME", help="laptop, production or local [laptop]")
+    parser.add_argument(
+        "--environment",
+        default=LAPTOP,
+        metavar="NAME",
+        help="[laptop]; on a cluster local, production, …",
+    )
     parser.set_defaults(verb=verb)
     return parser
 

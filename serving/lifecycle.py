@@ -84,6 +84,8 @@ async def run(options: Options) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, server.request_swap)
+    if not native.available():
+        log.warning("the C extension is not built here: every request takes the slower path in Python")
     await server.start()
     await stop.wait()
     await server.stop()

@@ -97,6 +97,24 @@ def environments(folder: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (folder or _rendered()).glob("*.yaml")))
 
 
+def strategy_of(environment: str, folder: Path | None = None) -> str:
+    """Return how an environment releases, `canary` or `rolling`; empty where its manifest does not say.
+
+    Raises:
+        ReleaseError: There is no such environment.
+    """
+    documents = yaml.safe_load_all(_manifest(environment, folder or _rendered()))
+    plans = [one["data"] for one in documents if one and one["kind"] == "ConfigMap" and "strategy" in one["data"]]
+    return str(plans[0]["strategy"]) if plans else ""
+
+
+def _manifest(environment: str, folder: Path) -> str:
+    if environment not in environments(folder):
+        choice = ", ".join((LAPTOP, *environments(folder)))
+        raise ReleaseError(f"unknown environment {environment!r}: choose one of {choice}")
+    return (folder / f"{environment}.yaml").read_text()
+
+
 def stamp(
     environment: str,
     model: str,
@@ -116,17 +134,13 @@ def stamp(
     Raises:
         ReleaseError: There is no such environment, or a name does not fit Kubernetes.
     """
-    folder = folder or _rendered()
-    if environment not in environments(folder):
-        choice = ", ".join((LAPTOP, *environments(folder)))
-        raise ReleaseError(f"unknown environment {environment!r}: choose one of {choice}")
+    manifest = _manifest(environment, folder or _rendered())
     if not re.fullmatch(r"[a-z][a-z0-9]*", model) or not re.fullmatch(r"[1-9][0-9]*", version):
         raise ReleaseError(
             f"cannot release {model!r} version {version!r}: a model is [a-z][a-z0-9]*, a version a number"
         )
     _check_length(f"{model}-{canary_name(version)}-predictor", "the Deployment of this version")
-    text = (folder / f"{environment}.yaml").read_text()
-    text = text.replace("model-name", model).replace("model-version", version)
+    text = manifest.replace("model-name", model).replace("model-version", version)
     documents = [document for document in yaml.safe_load_all(text) if document]
     service = next(document for document in documents if document["kind"] == SERVICE.kind)
     plan = next(document for document in documents if document["metadata"]["name"] == f"{model}-plan")

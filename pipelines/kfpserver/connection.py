@@ -279,7 +279,10 @@ class _Patient:
             )
         if isinstance(error, failures.NewConnectionError | failures.ConnectTimeoutError | failures.NameResolutionError):
             return (
-                KfpError(f"{self._host} cannot be reached ({_reason(error)}): is the port-forward running?"),
+                KfpError(
+                    f"{self._host} cannot be reached ({_reason(error)}): name where the KFP API answers with --host, "
+                    "or forward it: kubectl --namespace kubeflow port-forward svc/ml-pipeline 8888"
+                ),
                 True,
                 0.0,
             )

@@ -54,7 +54,7 @@ def annotated(found: Object, key: str, value: str) -> Object:
     return found
 
 
-@pytest.mark.parametrize("environment", ["local", "production", "windows"])
+@pytest.mark.parametrize("environment", ["local", "production", "production-windows"])
 def test_the_reviewed_manifests_pass(environment):
     assert admission.refusal(admission.defaulted(service("1", environment)), None) == ""
     assert admission.refusal(admission.defaulted(with_canary()), service("1")) == ""

@@ -76,14 +76,14 @@ def test_pods_pass_pod_security_restricted(environment):
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_mode_and_autoscaler_are_explicit(environment):
     item = service(environment)
-    wanted = "external" if environment == "windows" else "hpa"
+    wanted = "external" if environment == "production-windows" else "hpa"
 
     assert item["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
     assert item["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == wanted
     assert item["spec"]["predictor"]["model"]["resources"]["requests"]["cpu"]
 
 
-@pytest.mark.parametrize("environment", ["production", "windows"])
+@pytest.mark.parametrize("environment", ["production", "production-windows"])
 def test_production_scales_from_two_to_ten_on_cpu(environment):
     predictor = service(environment)["spec"]["predictor"]
 
@@ -91,7 +91,7 @@ def test_production_scales_from_two_to_ten_on_cpu(environment):
 
 
 def test_the_external_autoscaler_follows_the_deployment_of_the_version():
-    autoscaler = next(item for item in documents("windows") if item["kind"] == "HorizontalPodAutoscaler")
+    autoscaler = next(item for item in documents("production-windows") if item["kind"] == "HorizontalPodAutoscaler")
 
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == "heart-v3-predictor"
     assert autoscaler["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300

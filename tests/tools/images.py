@@ -36,16 +36,22 @@ def main() -> int:
     prove = verbs.add_parser("prove", help="run the serving image with a bundle and ask it its golden requests")
     prove.add_argument("bundle", type=Path)
     for verb in (build, prove):
-        verb.add_argument("--prefix", default="headrace", help="what stands before the name of an image")
+        usual = os.environ.get("HEADRACE_IMAGE_PREFIX", "headrace")
+        verb.add_argument("--prefix", default=usual, help="what stands before the name of an image [%(default)s]")
         verb.add_argument("--tag", default="0.1.0")
     chosen = parser.parse_args()
     engine = shutil.which("docker") or shutil.which("podman")
     if engine is None:
         sys.exit("needs docker or podman")
-    if chosen.verb == "build":
-        build_all(engine, chosen)
-        return 0
-    return prove_serving(engine, f"{chosen.prefix}/serving:{chosen.tag}", chosen.bundle.resolve())
+    try:
+        if chosen.verb == "build":
+            build_all(engine, chosen)
+            return 0
+        return prove_serving(engine, f"{chosen.prefix}/serving:{chosen.tag}", chosen.bundle.resolve())
+    except subprocess.CalledProcessError as error:  # the engine has said why
+        sys.exit(
+            f"images: `{' '.join(map(str, error.cmd))}` ended with {error.returncode}; {error.stderr or 'see above'}"
+        )
 
 
 def steps() -> list[str]:

@@ -231,7 +231,9 @@ def test_a_predictor_takes_over_under_a_name_that_it_can_take_over_with(live, wa
     assert fitted["spec"]["predictor"]["model"] == wanted["spec"]["predictor"]["model"]
 
 
-@pytest.mark.parametrize("order", [("production", "local"), ("local", "production"), ("production", "windows")])
+@pytest.mark.parametrize(
+    "order", [("production", "local"), ("local", "production"), ("production", "production-windows")]
+)
 def test_a_version_moves_from_one_environment_to_another(cluster, order):
     for environment in order:
         cluster.release("1", environment)

@@ -39,7 +39,7 @@ def test_a_name_that_is_no_word_is_refused(model):
 
 
 def test_an_unknown_environment_lists_those_there_are():
-    with pytest.raises(ReleaseError, match="choose one of laptop, local, production, windows"):
+    with pytest.raises(ReleaseError, match="choose one of laptop, local, production, production-windows"):
         stamp("staging")
 
 

@@ -54,7 +54,7 @@ def leave_an_autoscaler(cluster):
     cluster.api.put("horizontalpodautoscalers", {"metadata": metadata, "spec": {"scaleTargetRef": target}})
 
 
-@pytest.mark.parametrize("environment", ["local", "production", "windows"])
+@pytest.mark.parametrize("environment", ["local", "production", "production-windows"])
 def test_releases_do_nothing_that_the_role_forbids(cluster, environment):
     cluster.workload.models["9"] = Model(answer=["no"])
     crashed = {"waiting": {"reason": "CrashLoopBackOff"}}
@@ -93,6 +93,6 @@ def test_a_first_release_may_take_away_what_it_made(cluster):
 
 
 def test_the_role_allows_no_verb_that_nothing_uses(cluster):
-    test_releases_do_nothing_that_the_role_forbids(cluster, "windows")
+    test_releases_do_nothing_that_the_role_forbids(cluster, "production-windows")
 
     assert allowed() - asked(cluster.api.requests) == {("serving.kserve.io", "inferenceservices", "delete")}

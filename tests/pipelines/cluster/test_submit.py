@@ -30,7 +30,8 @@ def test_submits_follows_and_succeeds(kfp: Kfp, cli: Cli) -> None:
     assert run["runtime_config"]["parameters"] == {"use_case": "heart", "model": "cardio", "seed": 7}
     assert [item["display_name"] for item in kfp.experiments.values()] == ["heart"]
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in out
-    assert [line.split()[:2] for line in out.splitlines()[2:-1]] == [
+    assert "environment production: a version that replaces another goes out as a canary" in out
+    assert [line.split()[:2] for line in out.splitlines()[3:-1]] == [
         ["ingest", "running"],
         ["ingest", "succeeded"],
         ["train", "running"],
