@@ -7,6 +7,7 @@ a release has been verified.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from components.dataset import Dataset, Split
     from components.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,13 @@ RELEASE_TAG = "headrace.release."
 """Followed by an environment."""
 RELEASED = "released"
 PARENT_TAG = "mlflow.parentRunId"
+KINDS = {"category": "string", "boolean": "boolean", "date": "string"}
+"""MLflow's types of columns; all others are numbers."""
+PARAM_CHARACTERS = 500
+DIGEST_CHARACTERS = 36
+"""As long as MLflow lets the digest of a data set be."""
+SHOWN_COLUMNS = 500
+"""Of wider tables MLflow is told no schema: it keeps 64 kB of it."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +120,19 @@ def candidate_run(settings: Settings, model: str, candidate: str, dataset_versio
     """
     import mlflow
 
-    tags = {CANDIDATE_TAG: candidate, DATASET_TAG: dataset_version, "headrace.code": settings.code_version}
+    tags = {CANDIDATE_TAG: candidate, DATASET_TAG: dataset_version, **_origin(settings, "train")}
     identifier, given = experiment(settings, model), _injected(settings)
     with mlflow.start_run(run_id=given, experiment_id=identifier, run_name=candidate, tags=tags) as active:
         yield str(active.info.run_id)
 
 
 @contextlib.contextmanager
-def parent_run(settings: Settings, model: str, run: str) -> Iterator[str]:
+def parent_run(settings: Settings, model: str, run: str, children: Iterable[str] = ()) -> Iterator[str]:
     """Open the MLflow run of a whole pipeline run: the one KFP's plugin made, one found by tag, or a new one.
 
     Args:
         run: The pipeline's run id; the same id always leads to the same MLflow run.
+        children: Runs of its candidates: a new run has lasted since the first of them began.
     """
     import mlflow
 
@@ -133,8 +143,61 @@ def parent_run(settings: Settings, model: str, run: str) -> Iterator[str]:
             mlflow.set_tag(RUN_TAG, run)
             yield str(active.info.run_id)
         return
-    with mlflow.start_run(experiment_id=identifier, run_name=run, tags={RUN_TAG: run}) as active:
+    tags = {RUN_TAG: run, **_origin(settings, "evaluate")}
+    made = client(settings).create_run(identifier, _begun(settings, children), tags, run)
+    with mlflow.start_run(run_id=made.info.run_id) as active:
         yield str(active.info.run_id)
+
+
+def _origin(settings: Settings, step: str) -> dict[str, str]:
+    """Return what MLflow shows as the source of a run: the step's code and its version, not the process it ran in."""
+    return {
+        "mlflow.source.name": f"components/{step}/step.py",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.git.commit": settings.code_version,
+        "headrace.code": settings.code_version,
+    }
+
+
+def _begun(settings: Settings, runs: Iterable[str]) -> int | None:
+    """Return when the first of some runs began, in milliseconds since the epoch; None without any that is known."""
+    from mlflow.exceptions import MlflowException
+
+    found = []
+    for run in runs:
+        with contextlib.suppress(MlflowException):
+            found.append(int(client(settings).get_run(run).info.start_time))
+    return min(found, default=None)
+
+
+def log_dataset(settings: Settings, run: str, dataset: Dataset, *splits: Split) -> None:
+    """Show in a run which data set it read, and which parts of it."""
+    from mlflow.entities import Dataset as Entity
+    from mlflow.entities import DatasetInput, InputTag
+
+    schema = [{"name": column.name, "type": KINDS.get(column.kind, "double")} for column in dataset.schema.columns]
+    entity = Entity(
+        name=dataset.model,
+        digest=dataset.version[:DIGEST_CHARACTERS],
+        source_type="local" if "://" not in dataset.source["location"] else "s3",
+        source=json.dumps({"uri": dataset.source["location"], "sha256": dataset.source["sha256"]}),
+        schema=json.dumps({"mlflow_colspec": schema}) if len(schema) <= SHOWN_COLUMNS else None,
+        profile=json.dumps({"num_rows": sum(dataset.rows[split] for split in splits), **dataset.rows}),
+    )
+    tags = [InputTag("mlflow.data.context", ", ".join(splits))]
+    client(settings).log_inputs(run, [DatasetInput(entity, tags)])
+
+
+def log_params(settings: Settings, run: str, values: Mapping[str, object]) -> None:
+    """Write parameters of a run; those of an earlier attempt stay, since MLflow changes none."""
+    store = client(settings)
+    known = store.get_run(run).data.params
+    for name, value in values.items():
+        text = str(value)[:PARAM_CHARACTERS]
+        if known.get(name, text) != text:
+            logger.warning("parameter %s of the MLflow run %s stays %r; now it is %r", name, run, known[name], text)
+        elif name not in known:
+            store.log_param(run, name, text)
 
 
 def _injected(settings: Settings) -> str | None:

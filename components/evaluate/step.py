@@ -73,8 +73,10 @@ def evaluate(dataset: Path, bundles: list[Path], winner: Path, report: Path, run
     entries = [contest.enter(folder, data) for folder in bundles]
     best = contest.winner(entries, metric, data, [candidate.name for candidate in use_case.candidates])
     report.parent.mkdir(parents=True, exist_ok=True)
-    with tracking.parent_run(current, data.model, run) as parent:
+    with tracking.parent_run(current, data.model, run, _children(entries)) as parent:
         _adopt(current, parent, entries)
+        tracking.log_dataset(current, parent, data, "train", "validation", "test")
+        tracking.log_params(current, parent, _choice(data, entries, best, metric, bar))
         if best is None or best.bundle is None:
             verdict = _nobody(entries, winner)
             report.write_text(evaluate_page.nobody(use_case, entries))
@@ -197,6 +199,29 @@ def _nobody(entries: list[Entry], winner: Path) -> Verdict:
     winner.mkdir(parents=True, exist_ok=True)
     (winner / "verdict.json").write_text(json.dumps({"accepted": False, "reasons": reasons}, indent=1))
     return Verdict(accepted=False, reasons=reasons)
+
+
+def _children(entries: list[Entry]) -> list[str]:
+    """Return the MLflow runs of the candidates."""
+    found = [entry.bundle.provenance.get("mlflow_run") for entry in entries if entry.bundle is not None]
+    return [str(run) for run in found if run]
+
+
+def _choice(data: Dataset, entries: list[Entry], best: Entry | None, metric: str, bar: str) -> dict[str, Any]:
+    """Return what the run was about, what it chose among, and the settings of what it chose."""
+    chosen = best.figures.get("parameters", {}) if best else {}
+    return {
+        "use_case": data.use_case,
+        "dataset": data.version,
+        "source": data.source["location"],
+        "target": data.schema.target.name,
+        "seed": data.seed,
+        "metric": metric,
+        "bar": bar or "none",
+        "candidates": ", ".join(sorted(entry.name for entry in entries)),
+        "chosen": best.name if best else "none",
+        **{f"chosen.{name.removeprefix('model__')}": value for name, value in chosen.items()},
+    }
 
 
 def _adopt(current: Settings, parent: str, entries: list[Entry]) -> None:

@@ -50,6 +50,7 @@ def train(
     X, y = data.load("train")
     _check_classes(data, y)
     with tracking.candidate_run(current, data.model, candidate, data.version) as run:
+        tracking.log_dataset(current, run, data, "train", "validation")
         try:
             found, fitted = _fit(use_case, candidate, data, X, y, metric, seed)
             provenance = {"mlflow_run": run, "code": current.code_version}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from components import tracking
+from components.dataset import Dataset
 from components.settings import Settings
 
 
@@ -74,3 +77,27 @@ def test_without_kfps_plugin_a_pipeline_run_has_one_run_of_its_own(settings: Set
         pass
 
     assert first == again != other
+
+
+def test_a_run_shows_its_source_its_data_and_how_long_it_took(
+    settings: Settings, heart: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = tracking.client(settings)
+    with tracking.candidate_run(settings, "heart", "forest", heart.version) as child:
+        tracking.log_dataset(settings, child, heart, "train", "validation")
+    begun = client.get_run(child).info.start_time
+    with tracking.parent_run(settings, "heart", "run-9", [child, "0" * 32]) as parent:
+        tracking.log_params(settings, parent, {"seed": 7, "chosen": "forest"})
+        tracking.log_params(settings, parent, {"seed": 8, "bar": "none"})  # a second attempt
+
+    found, whole = client.get_run(child), client.get_run(parent)
+    (seen,) = found.inputs.dataset_inputs
+    assert (seen.dataset.name, seen.tags[0].value) == ("heart", "train, validation")
+    assert heart.version.startswith(seen.dataset.digest)
+    assert json.loads(seen.dataset.profile)["num_rows"] == heart.rows["train"] + heart.rows["validation"]
+    assert [column["name"] for column in json.loads(seen.dataset.schema)["mlflow_colspec"]] == list(heart.schema.names)
+    assert found.data.tags["mlflow.source.name"] == "components/train/step.py"
+    assert found.data.tags["mlflow.source.git.commit"] == settings.code_version
+    assert whole.info.start_time == begun, "a pipeline run has lasted since its first candidate began"
+    assert whole.data.params == {"seed": "7", "chosen": "forest", "bar": "none"}
+    assert "parameter seed" in caplog.text
