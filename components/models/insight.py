@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from sklearn.base import clone
 from components.models import metrics
 from components.models.score import Scorer, fitted
 from components.models.search import SEARCH_ROWS, aligned, folds_of, sample
-from serving.schema import Schema
+from serving.schema import Column, Schema, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ CELLS = 65_000
 """Rows times columns above which the learning curve is drawn on one fold: all five would cost as much as the search."""
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 CLASS_ROWS = 5
+ASKED, POINTS, LABELLED = 300, 25, 8
+"""Rows asked for a partial dependence, values of a number, and most categories."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,65 @@ def importance(
             drops.append(whole - _good(schema, metric, y, scorer(shuffled)))
         found.append(Importance(column.name, float(np.mean(drops)), float(np.std(drops))))
     return sorted(found, key=lambda item: -item.mean)
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """The mean answer while one column has each of some values and the others are as they are.
+
+    Attributes:
+        values: Encoded; of categories and truths their positions in `labels`.
+        answers: Mean probability of the positive (else the most frequent) class, or mean prediction.
+        labels: Of categories and truths; empty for numbers and dates.
+    """
+
+    column: str
+    values: tuple[float, ...]
+    answers: tuple[float, ...]
+    labels: tuple[str, ...] = ()
+
+
+def dependences(
+    scorer: Scorer, schema: Schema, X: NDArray[np.float64], names: Sequence[str], seed: int
+) -> list[Dependence]:
+    """Return the partial dependence (Friedman 2001) of columns, on at most `ASKED` rows.
+
+    Numbers go from their 2nd to their 98th percentile, of categories the most frequent are asked.
+    """
+    rows = X[np.random.default_rng(seed).permutation(len(X))[:ASKED]]
+    scored = _explained(schema, scorer(rows))
+    found = []
+    for name in names:
+        place = schema.names.index(name)
+        column = schema.columns[place]
+        present = X[:, place][~np.isnan(X[:, place])]
+        if len(present) == 0:
+            continue
+        values, labels = _asked(column, present)
+        answers = []
+        for value in values:
+            changed = rows.copy()
+            changed[:, place] = value
+            answers.append(float(scorer(changed)[:, scored].mean()))
+        found.append(Dependence(name, tuple(map(float, values)), tuple(answers), labels))
+    return found
+
+
+def _asked(column: Column, present: NDArray[np.float64]) -> tuple[list[float], tuple[str, ...]]:
+    """Return the values that a column is given in turn, and their names where they have some."""
+    if column.kind in ("category", "boolean"):
+        counted = np.unique(present[present >= 0], return_counts=True)
+        frequent = sorted(counted[0][np.argsort(-counted[1])][:LABELLED].tolist())
+        return frequent, tuple(str(decode(column, value)) for value in frequent)
+    low, high = np.quantile(present, (0.02, 0.98))
+    return [float(value) for value in np.linspace(low, high, POINTS)], ()
+
+
+def _explained(schema: Schema, scores: NDArray[np.float64]) -> int:
+    """Return the column of the scores that is looked at."""
+    if schema.target.task == "binary":
+        return metrics.positive_index(schema.target)
+    return int(np.bincount(scores.argmax(axis=1)).argmax())
 
 
 def learning_curve(

@@ -9,8 +9,8 @@ import numpy as np
 
 from components.models import metrics
 from components.models.card import word
-from components.models.insight import CurvePoint, Importance
-from components.reports.plots import chart
+from components.models.insight import CurvePoint, Dependence, Importance
+from components.reports.plots import chart, grid_of
 from components.reports.theme import ACCENT, MUTED, PALETTE, PAPER
 from serving.schema import Schema
 
@@ -42,6 +42,7 @@ def answers(schema: Schema, truth: NDArray[Any], scores: NDArray[np.float64]) ->
         "confusion": confusion(schema, truth, scores),
         "calibration": calibration(schema, truth, scores),
         "scores": score_histogram(schema, truth, scores),
+        **({"thresholds": thresholds(schema, truth, scores)} if schema.target.task == "binary" else {}),
     }
 
 
@@ -105,19 +106,57 @@ def score_histogram(schema: Schema, truth: NDArray[Any], scores: NDArray[np.floa
     """Return how the probability of the positive class, or of the predicted one, is spread."""
     happened, probability = metrics.confidence(schema.target, truth, scores)
     binary = schema.target.task == "binary"
-    names = ("it happened", "it did not") if binary else ("right", "wrong")
+    classes = schema.target.classes
+    positive = metrics.positive_index(schema.target) if binary else 0
+    # Classes have the colours that the profile gives them.
+    names = (str(classes[positive]), str(classes[1 - positive])) if binary else ("right", "wrong")
     fig, axes = chart()
     axes.hist(
         [probability[happened], probability[~happened]],
         bins=20,
         range=(0, 1),
         stacked=True,
-        label=names,
-        color=[PALETTE[0], PALETTE[1]],
+        label=[f"{schema.target.name[:16]}: {name[:12]}" if binary else name for name in names],
+        color=[PALETTE[positive], PALETTE[1 - positive]],
     )
-    what = f"probability of {schema.target.classes[metrics.positive_index(schema.target)]}" if binary else "confidence"
-    axes.set(title="Probabilities", xlabel=what, ylabel="rows")
-    axes.legend(loc="upper center")
+    axes.set(title="Probabilities", xlabel=f"probability of {names[0][:20]}" if binary else "confidence", ylabel="rows")
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.25)  # room for the legend above the bars
+    axes.legend(loc="upper center", ncols=2)
+    return fig
+
+
+def thresholds(schema: Schema, truth: NDArray[Any], scores: NDArray[np.float64]) -> Figure:
+    """Return precision, recall and F1 of a binary model by the probability from which it says yes."""
+    positive = metrics.positive_index(schema.target)
+    happened, probability = truth == positive, scores[:, positive]
+    cuts = np.linspace(0.02, 0.98, 49)
+    claimed = probability[None, :] >= cuts[:, None]
+    hits = (claimed & happened[None, :]).sum(axis=1)
+    fig, axes = chart()
+    with np.errstate(invalid="ignore"):
+        axes.plot(cuts, hits / claimed.sum(axis=1), label="precision")
+        axes.plot(cuts, hits / max(1, int(happened.sum())), label="recall")
+        axes.plot(cuts, 2 * hits / (claimed.sum(axis=1) + happened.sum()), label="F1")
+    axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
+    _square(axes, "Where to say yes", f"probability of {str(schema.target.classes[positive])[:20]}", "", "lower left")
+    return fig
+
+
+def dependence(schema: Schema, found: Sequence[Dependence]) -> Figure:
+    """Return how the answer changes with each of a few columns, the others as they are (partial dependence)."""
+    fig, several = grid_of(len(found))
+    lowest, highest = (end([end(one.answers) for one in found]) for end in (min, max))
+    room = (highest - lowest) * 0.08 or 0.05
+    for one, axes in zip(found, several, strict=True):
+        if one.labels:
+            axes.barh([label[:14] for label in one.labels], one.answers, color=ACCENT)
+            axes.set_xlim(min(0.0, lowest - room) if lowest >= 0 else lowest - room, highest + room)
+            axes.grid(visible=False, axis="y")
+        else:
+            axes.plot(one.values, one.answers, color=ACCENT)
+            axes.set_ylim(lowest - room, highest + room)
+            _thousands(axes)
+        axes.set_title(one.column[:28], loc="left", fontsize=9.5)
     return fig
 
 
@@ -174,7 +213,8 @@ def learning(points: Sequence[CurvePoint], metric: str) -> Figure:
     inside = [point.inside for point in points]
     axes.plot(rows, inside, marker="o", markersize=4, color=PALETTE[1], label="rows trained on")
     axes.set(title="Learning curve", xlabel="training rows", ylabel=word(metric))
-    axes.legend(loc="center right")
+    axes.margins(y=0.22)
+    axes.legend(loc="lower right", ncols=2)
     _thousands(axes)
     return fig
 

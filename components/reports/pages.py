@@ -34,6 +34,20 @@ class Card:
     tone: Tone = ""
 
 
+@dataclass(frozen=True)
+class Written:
+    """A number as text, for tables whose numbers should have equal decimals."""
+
+    text: str
+
+    @classmethod
+    def of(cls, value: float | None, decimals: int = 3) -> Written | None:
+        """Return a figure with fixed decimals, without them from 100 on; None where there is none."""
+        if value is None or value != value:
+            return None
+        return cls(f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{decimals}f}")
+
+
 def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
     """Return a whole HTML document.
 
@@ -108,22 +122,25 @@ def grid(parts: Iterable[str]) -> str:
 def figure(fig: Figure, caption: str = "") -> str:
     """Return a matplotlib figure as inline SVG (PNG when the SVG would be large), its colours following the theme."""
     _dress(fig)
-    drawn = _svg(fig)
+    label = escape(", ".join(axes.get_title(loc="left") for axes in fig.axes if axes.get_title(loc="left")))
+    drawn = _svg(fig).replace('role="img"', f'role="img" aria-label="{label}"', 1)
     if len(drawn) > LARGEST_SVG:
-        drawn = _png(fig)
+        drawn = _png(fig).replace('alt=""', f'alt="{label}"', 1)
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure>{drawn}{told}</figure>"
 
 
 def _head(header: str, values: Sequence[Any]) -> str:
     """Return a heading that stands over its column: to the right when the column holds numbers."""
-    numeric = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    numeric = any(isinstance(value, int | float | Written) and not isinstance(value, bool) for value in values)
     return f"<th{' class=number' if numeric else ''}>{escape(header)}</th>"
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return '<td class="none">–</td>'
+    if isinstance(value, Written):
+        return f'<td class="number">{value.text}</td>'
     if isinstance(value, bool):
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int):

@@ -50,3 +50,16 @@ def chart(width: float = 4.6, height: float = 3.0) -> tuple[Figure, Axes]:
         fig = Figure(figsize=(width, height), layout="constrained")
         axes = fig.add_subplot()
     return fig, axes
+
+
+def grid_of(number: int) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure of several plots, three in a row, as wide as a page."""
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    rows = -(-number // 3)
+    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
+        fig = Figure(figsize=(11, 2.5 * rows), layout="constrained")
+        found = [fig.add_subplot(rows, 3, place + 1) for place in range(number)]
+    return fig, found

@@ -12,10 +12,12 @@ import numpy as np
 
 from components.dataset import Dataset, encode_frame, encode_target
 from components.reports import pages, svg
+from components.reports.alerts import alerts, moments
 from components.reports.theme import PALETTE
 from components.tables import relations
-from components.tables.checks import Facts, share
+from components.tables.checks import Facts
 from components.tables.statistics import Numbers, Values
+from components.tables.wording import is_year, share
 from serving.schema import Column
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def document(dataset: Dataset, facts: Facts, case: UseCase) -> str:
     sample = sample_of(dataset)
     sections = [
         ("", f"<style>{svg.CSS}</style>{_overview(dataset, facts)}"),
+        ("To know first", pages.bullets(alerts(dataset, facts, sample.matrix, sample.target, sample.strength))),
         ("Target", _target(dataset, facts, sample)),
         ("Columns", _columns(dataset, facts, sample)),
         ("What goes with the target", _related(dataset, sample)),
@@ -91,7 +94,9 @@ def document(dataset: Dataset, facts: Facts, case: UseCase) -> str:
         ("Where the data is from", _source(dataset)),
     ]
     title = case.title if case.columns else f"{dataset.model}: {dataset.schema.target.name}"
-    return pages.page(title, case.description, [(heading, body) for heading, body in sections if body])
+    return pages.page(
+        title, case.description, [(heading, body) for heading, body in sections if body not in ("", "<ul></ul>")]
+    )
 
 
 def _overview(dataset: Dataset, facts: Facts) -> str:
@@ -138,7 +143,7 @@ def _target(dataset: Dataset, facts: Facts, sample: Sample) -> str:
         if target.positive is not None:
             told += f"; the score is the probability of {target.positive}"
         told = f"{target.description}. {told}." if target.description else f"{told}."
-        return _figure(target.name, "rows per class", chart, told, size="half")
+        return _figure(target.name, "rows per class, of all rows", chart, told, size="half")
     column = Column(target.name, "number", target.unit)
     cut = relations.binned(column, sample.target, equal_rows=False, bins=40)
     assert cut is not None
@@ -201,13 +206,17 @@ def _top(labels: Sequence[str], stacks: list[list[int]]) -> tuple[list[str], lis
 def _related(dataset: Dataset, sample: Sample) -> str:
     """Return a chart of the target along each of the columns that have most to do with it."""
     places = {column.name: place for place, column in enumerate(dataset.schema.columns)}
-    charts = []
+    drawn: list[tuple[Column, relations.Binned, float]] = []
     for name, strength in list(sample.strength.items())[:MOST_RELATIONS]:
         column = dataset.schema.columns[places[name]]
         cut = relations.binned(column, sample.matrix[:, places[name]], equal_rows=True)
-        if cut is None or strength == 0:
-            continue
-        charts.append(_figure(name, f"association {strength:.2f}", _relation(column, cut, sample), ""))
+        if cut is not None and strength > 0:
+            drawn.append((column, cut, strength))
+    reach = _reach(dataset, [cut for _, cut, _ in drawn], sample)
+    charts = [
+        _figure(column.name, f"association {strength:.2f}", _relation(column, cut, sample, reach), "")
+        for column, cut, strength in drawn
+    ]
     if not charts:
         return pages.text("No column alone has to do with the target; together they may.")
     how = (
@@ -223,7 +232,20 @@ def _related(dataset: Dataset, sample: Sample) -> str:
     return pages.text(told) + key + pages.grid(charts)
 
 
-def _relation(column: Column, cut: relations.Binned, sample: Sample) -> str:
+def _reach(dataset: Dataset, cuts: Sequence[relations.Binned], sample: Sample) -> tuple[float, float]:
+    """Return the lowest and highest quartile of the target in any bin: the scale that all charts share."""
+    if dataset.schema.target.classes:
+        return 0.0, 1.0
+    found = [
+        np.quantile(sample.target[cut.codes == place], (0.25, 0.75))
+        for cut in cuts
+        for place in range(min(cut.number, 30))
+        if (cut.codes == place).any()
+    ]
+    return (float(np.min(found)), float(np.max(found))) if found else (0.0, 1.0)
+
+
+def _relation(column: Column, cut: relations.Binned, sample: Sample, reach: tuple[float, float]) -> str:
     if len(sample.series) > 1:
         stacks = relations.counts(cut, sample.colours, len(sample.series))
         if cut.labels:
@@ -236,9 +258,9 @@ def _relation(column: Column, cut: relations.Binned, sample: Sample) -> str:
     if cut.labels:
         order = sorted(range(len(bins)), key=lambda place: -middles[place])[: MOST_BARS + 2]
         lows, middles, highs = ([level[place] for place in order] for level in (lows, middles, highs))
-        return svg.lying_band([cut.labels[bins[place]] for place in order], lows, middles, highs, svg.compact)
+        return svg.lying_band([cut.labels[bins[place]] for place in order], lows, middles, highs, svg.compact, reach)
     edges = [cut.edges[place] for place in bins] + [cut.edges[bins[-1] + 1]]
-    return svg.band(edges, lows, middles, highs, _reader(column), svg.compact)
+    return svg.band(edges, lows, middles, highs, _reader(column), svg.compact, reach)
 
 
 def _correlation(dataset: Dataset, sample: Sample) -> str:
@@ -279,13 +301,17 @@ def _gauge(part: float) -> str:
 
 def _numbers(dataset: Dataset, facts: Facts, sample: Sample) -> str:
     rows = []
-    for column in dataset.schema.columns:
+    for place, column in enumerate(dataset.schema.columns):
         found = facts.columns[column.name]
         told = _reader(column)
         if isinstance(found, Numbers):
-            spread = (*(told(edge) for edge in found.quantiles[:1]), told(found.quantiles[2]), told(found.quantiles[4]))
+            low, quarter, half, three, high = map(told, found.quantiles)
+            skew, zeros, outliers = moments(sample.matrix[:, place])
+            dated = column.kind == "date"
+            shape = ("", "", "", "") if dated else (told(found.deviation), f"{skew:.1f}", share(zeros), share(outliers))
+            spread: tuple[str, ...] = (low, quarter, half, told(found.mean), three, high, *shape)
         else:
-            spread = ("", str(next(iter(found.counts), "")), "")
+            spread = ("", "", str(next(iter(found.counts), "")), *[""] * 7)
         rows.append(
             (
                 column.name,
@@ -297,8 +323,10 @@ def _numbers(dataset: Dataset, facts: Facts, sample: Sample) -> str:
                 round(sample.strength[column.name], 2),
             )
         )
-    heads = ("Column", "Kind", "Unit", "Missing", "Distinct", "Least", "Median or mode", "Most", "Association")
-    return pages.table(heads, rows)
+    spread_heads = ("Least", "25 %", "Median or mode", "Mean", "75 %", "Most", "± SD", "Skew", "Zeros", "Outliers")
+    heads = ("Column", "Kind", "Unit", "Missing", "Distinct", *spread_heads, "Association")
+    told_all = "All rows; skew, zeros, outliers (beyond 1.5 interquartile ranges) and association are of training rows."
+    return pages.table(heads, rows, told_all)
 
 
 def _rows(dataset: Dataset) -> str:
@@ -329,6 +357,7 @@ def _source(dataset: Dataset) -> str:
 def _figure(name: str, sub: str, chart: str, caption: str, size: str = "") -> str:
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     kind = f' class="{size}"' if size else ""
+    chart = chart.replace('role="img"', f'role="img" aria-label="{escape(name)}"', 1)
     return f'<figure{kind}><h3>{escape(name)}</h3><p class="sub">{escape(sub)}</p>{chart}{told}</figure>'
 
 
@@ -336,6 +365,8 @@ def _reader(column: Column) -> svg.Text:
     """Return how a person reads the numbers of a column."""
     if column.kind == "date":
         return lambda days: str((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=days)).date())
+    if column.kind == "integer" and is_year(column):
+        return lambda number: f"{number:.0f}"
     if column.kind == "integer":
         return lambda number: f"{number:,.0f}" if abs(number) < 1e5 else svg.compact(number)
-    return lambda number: f"{number:,.4g}" if abs(number) < 1e4 else svg.compact(number)
+    return lambda number: f"{number + 0.0:,.3g}" if abs(number) < 1e3 else svg.compact(number)

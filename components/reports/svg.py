@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 
 from components.reports.theme import PALETTE
 
 WIDTH, HEIGHT = 340, 170
 LEFT, RIGHT, TOP, BOTTOM = 38, 6, 8, 22
 ROW = 21
+HEADED = 20
+"""Letters of a name that a correlation is headed by."""
 Text = Callable[[float], str]
 
 
@@ -81,9 +84,14 @@ def band(
     highs: Sequence[float],
     told: Text,
     up: Text,
+    reach: tuple[float, float],
 ) -> str:
-    """Return, per bin of x, the median of y as a mark and its quartiles as a pillar."""
-    bottom, top = min(lows), max(highs)
+    """Return, per bin of x, the median of y as a mark and its quartiles as a pillar.
+
+    Args:
+        reach: Lowest and highest y: charts that stand side by side share it.
+    """
+    bottom, top = reach
     span = (top - bottom) or 1.0
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     step = width / max(1, len(middles))
@@ -92,10 +100,10 @@ def band(
         return TOP + height * (1 - (value - bottom) / span)
 
     parts = []
-    for share in (0.0, 0.5, 1.0):
-        y = level(bottom + span * share)
+    for value in round_values(bottom, bottom + span, 4):
+        y = level(value)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(LEFT - 5, y + 4, up(bottom + span * share), "end"))
+        parts.append(_text(LEFT - 5, y + 4, up(value), "end"))
     for place, (low, middle, high) in enumerate(zip(lows, middles, highs, strict=True)):
         x = LEFT + place * step
         tip = (
@@ -112,18 +120,23 @@ def band(
 
 
 def lying_band(
-    labels: Sequence[str], lows: Sequence[float], middles: Sequence[float], highs: Sequence[float], up: Text
+    labels: Sequence[str],
+    lows: Sequence[float],
+    middles: Sequence[float],
+    highs: Sequence[float],
+    up: Text,
+    reach: tuple[float, float],
 ) -> str:
-    """Return, per label, the median of y as a mark and its quartiles as a lying pillar."""
-    bottom, span = min(lows), (max(highs) - min(lows)) or 1.0
+    """Return, per label, the median of y as a mark and its quartiles as a lying pillar; for `reach` see `band`."""
+    bottom, span = reach[0], (reach[1] - reach[0]) or 1.0
     left = _label_room(labels)
     width = WIDTH - left - 12
     tall = len(labels) * ROW + 4
     parts = []
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        x = left + share * width
+    for value in round_values(bottom, bottom + span, 4):
+        x = left + (value - bottom) / span * width
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{tall}"/>')
-        parts.append(_text(x, tall + 14, up(bottom + span * share), anchor))
+        parts.append(_text(x, tall + 14, up(value), _anchor((value - bottom) / span)))
     for place, (label, low, middle, high) in enumerate(zip(labels, lows, middles, highs, strict=True)):
         y = place * ROW + ROW / 2 + 2
         start, centre, end = (left + width * (value - bottom) / span for value in (low, middle, high))
@@ -140,12 +153,13 @@ def lying_band(
 def heatmap(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str:
     """Return a square of correlations from -1 (orange) to 1 (blue); numbers are written while they fit."""
     size = max(22, min(46, 760 // max(1, len(names))))
-    left, top = 132, 96
+    longest = max(_width(shortened(name, HEADED)) for name in names)
+    left, top = round(longest) + 14, round(longest * 0.71) + 22
     parts = []
     for row, name in enumerate(names):
-        parts.append(_text(left - 8, top + row * size + size / 2 + 4, shortened(name, 18), "end", tip=name))
+        parts.append(_text(left - 8, top + row * size + size / 2 + 4, shortened(name, HEADED), "end", tip=name))
         x, y = left + row * size + size / 2 + 4, top - 8
-        parts.append(_text(x, y, shortened(name, 14), "start", tip=name, turn=-45))
+        parts.append(_text(x, y, shortened(name, HEADED), "start", tip=name, turn=-45))
         for place, other in enumerate(names):
             value = matrix[row][place]
             known = value == value
@@ -159,8 +173,9 @@ def heatmap(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str:
             if size >= 34 and known and row != place:
                 centre, base = left + place * size + size / 2, top + row * size + size / 2 + 4
                 kind = "inside strong" if strength > 0.6 else "inside"
-                parts.append(f'<text class="{kind}" x="{centre}" y="{base}">{value:.2f}</text>')
-    return _svg(left + len(names) * size + 60, top + len(names) * size + 8, parts)
+                parts.append(f'<text class="{kind}" x="{centre}" y="{base}">{round(value, 2) + 0.0:.2f}</text>')
+    wide = left + len(names) * size + round(longest * 0.71)
+    return _svg(wide, top + len(names) * size + 8, parts, natural=True)
 
 
 def legend(names: Sequence[str]) -> str:
@@ -191,7 +206,7 @@ CSS = (
     ".legend i{width:.8rem;height:.8rem;border-radius:3px}"
     "figure h3{font-size:.93rem;margin:0;overflow-wrap:anywhere}figure h3 small{font-weight:400;color:var(--muted)}"
     "figure .sub{color:var(--muted);font-size:.8rem;margin:0 0 .45rem;max-width:none}"
-    "figure.wide svg{max-width:860px}figure.half svg{max-width:520px}"
+    "figure.wide{width:fit-content;max-width:100%}figure.wide svg{max-width:100%}figure.half svg{max-width:520px}"
 )
 
 
@@ -221,10 +236,31 @@ def _ticks(edges: Sequence[float], told: Text, whole: bool) -> str:
             (LEFT + width * (place + 0.5) / last, (edges[place] + edges[place + 1]) / 2) for place in range(last)
         ]
         return "".join(_text(x, HEIGHT - 6, told(value), "middle") for x, value in centres[::step])
+    if last > 1 and _even(edges):
+        low, span = edges[0], edges[-1] - edges[0]
+        places = [(value, (value - low) / span) for value in round_values(low, edges[-1])]
+        return "".join(_text(LEFT + width * part, HEIGHT - 6, told(value), _anchor(part)) for value, part in places)
     shown = ((0, "start"), (round(last / 2), "middle"), (last, "end")) if last > 1 else ((0, "start"), (last, "end"))
     return "".join(
         _text(LEFT + width * place / last, HEIGHT - 6, told(edges[place]), anchor) for place, anchor in shown
     )
+
+
+def _even(edges: Sequence[float]) -> bool:
+    steps = [high - low for low, high in pairwise(edges)]
+    return max(steps) - min(steps) <= 1e-6 * max(steps)
+
+
+def _anchor(share: float) -> str:
+    return "start" if share < 0.04 else "end" if share > 0.96 else "middle"
+
+
+def round_values(low: float, high: float, most: int = 5) -> list[float]:
+    """Return up to `most` values between two that are multiples of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next((factor * power for factor in (1, 2, 5) if (high - low) / (factor * power) <= most), 10 * power)
+    first = math.ceil(low / step - 1e-9)
+    return [(first + place) * step for place in range(math.floor((high - first * step) / step + 1e-9) + 1)]
 
 
 def _round_up(number: float) -> float:
@@ -237,7 +273,12 @@ def _round_up(number: float) -> float:
 
 def _label_room(labels: Sequence[str]) -> int:
     """Return the width that the longest label needs, cut at 15 letters."""
-    return 16 + 6 * max(3, min(15, max(map(len, labels), default=0)))
+    return 14 + round(max(20.0, *(_width(shortened(label, 15)) for label in labels)))
+
+
+def _width(text: str) -> float:
+    """Return a bound of the width of a text of 11 px, of which capitals and others are wider than small letters."""
+    return sum(6.6 if letter.islower() or letter in " .,-'" else 8.2 for letter in text)
 
 
 def _tip(name: str, value: float, total: float) -> str:
@@ -258,5 +299,6 @@ def _text(x: float, y: float, text: str, anchor: str, *, tip: str = "", turn: in
     return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{hint}{escape(text)}</text>'
 
 
-def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img">{"".join(parts)}</svg>'
+def _svg(width: float, height: float, parts: Sequence[str], *, natural: bool = False) -> str:
+    wide = f' style="width:{width:.0f}px"' if natural else ""
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img"{wide}>{"".join(parts)}</svg>'

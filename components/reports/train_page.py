@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.models import insight, metrics, score
 from components.models.card import number, word
 from components.reports import model_plots
-from components.reports.pages import Card, cards, figure, grid, page, table, text
+from components.reports.pages import Card, Written, cards, figure, grid, page, table, text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from components.models.assembly import Fitted
     from serving.bundle import Bundle
 
+SHOWN_COLUMNS = 6
+"""Columns whose influence is drawn."""
 CAPTIONS = {
     "roc": "How many true cases are found for how many false alarms; the number is the area.",
     "precision_recall": "How many alarms are right, by how many true cases are found; the number is the area.",
@@ -27,6 +30,7 @@ CAPTIONS = {
     "residual_histogram": "Centred on zero, the model is not biased.",
     "learning_curve": "Still rising at the right: more rows would help. A wide gap: the model memorizes. "
     "Of a large table, one fold is drawn.",
+    "thresholds": "More recall costs precision; the dotted line is where the server says yes.",
     "importance": "Each column shuffled in turn on the validation rows.",
 }
 
@@ -39,8 +43,11 @@ def draw(fitted: Fitted, dataset: Dataset, seed: int) -> dict[str, Figure]:
     watched, truth = dataset.load("validation")
     curve = insight.learning_curve(fitted.pipeline, schema, X, y, metric, seed)
     matter = insight.importance(score.fitted(fitted.pipeline), schema, watched, truth, metric, seed)
+    telling = [one.column for one in matter if one.mean > 0][:SHOWN_COLUMNS]
+    along = insight.dependences(score.fitted(fitted.pipeline), schema, X, telling, seed)
     return {
         **model_plots.answers(schema, y[held], scores),
+        **({"dependence": model_plots.dependence(schema, along)} if along else {}),
         "importance": model_plots.importances(matter, metric),
         "learning_curve": model_plots.learning(curve, metric),
     }
@@ -52,12 +59,32 @@ def write(fitted: Fitted, dataset: Dataset, bundle: Bundle, plots: dict[str, Fig
     sections = [
         ("", cards(_cards(fitted, figures))),
         ("On rows held out", _scores(dataset, figures)),
-        ("Plots", grid(figure(plot, CAPTIONS[name]) for name, plot in plots.items())),
+        ("Plots", grid(figure(plot, CAPTIONS[name]) for name, plot in plots.items() if name != "dependence")),
+        ("What changes the answer", _dependence(fitted, dataset, plots)),
         ("Search", _search(fitted)),
-        ("The served model is the fitted model", _parity(figures)),
+        ("The served model is the fitted model", _parity(figures, classes=bool(dataset.schema.target.classes))),
     ]
     title = f"{fitted.use_case.title}: {fitted.candidate}"
-    return page(title, f"{fitted.use_case.description} Data set {dataset.version[:12]}.", sections)
+    shown = [(heading, body) for heading, body in sections if body]
+    return page(title, f"{fitted.use_case.description} Data set {dataset.version[:12]}.", shown)
+
+
+def _dependence(fitted: Fitted, dataset: Dataset, plots: dict[str, Figure]) -> str:
+    if "dependence" not in plots:
+        return ""
+    target = dataset.schema.target
+    what = (
+        f"probability of {target.classes[metrics.positive_index(target)]}"
+        if target.task == "binary"
+        else f"probability of the most frequent {target.name}"
+        if target.classes
+        else target.name
+    )
+    told = (
+        f"The mean {what} of {insight.ASKED} training rows while one column has each value and the others stay as they "
+        "are (partial dependence), for the columns that matter most; a flat line does not matter alone."
+    )
+    return figure(plots["dependence"], told)
 
 
 def out(candidate: str, reason: str) -> str:
@@ -80,15 +107,29 @@ def _cards(fitted: Fitted, figures: dict[str, Any]) -> list[Card]:
     return [
         Card(f"{word(metric)}, cross-validated", number(best.mean(metric)), f"± {number(best.deviation(metric))}"),
         Card(f"{word(metric)}, validation", number(figures["validation"][metric])),
-        Card("Settings tried", str(len(fitted.search.trials)), f"{len(best.folds)} folds each"),
         Card(
-            "Conversion",
-            "exact" if proof["proven"] else "differs",
-            f"{proof['rows']:,} critical rows",
+            "Settings",
+            _settings(best.parameters),
+            f"of {len(fitted.search.trials)} tried, {len(best.folds)} folds each",
+        ),
+        Card(
+            "Served model",
+            "same answers" if proof["proven"] else "differs",
+            f"as the fitted one, on {proof['rows']:,} critical rows",
             "good" if proof["proven"] else "bad",
         ),
-        Card("Compiled table", "yes" if "table" in figures["parity"] and "table_absent" not in figures else "no"),
+        Card(
+            "Served by",
+            "C" if "table" in figures["parity"] and "table_absent" not in figures else "ONNX Runtime",
+            "single rows",
+        ),
     ]
+
+
+def _settings(parameters: Mapping[str, Any]) -> str:
+    """Return the chosen setting in a few words."""
+    words = [f"{name.rpartition('__')[2]} {_shown(value)}" for name, value in parameters.items()]
+    return ", ".join(words) or "its defaults"
 
 
 def _scores(dataset: Dataset, figures: dict[str, Any]) -> str:
@@ -100,10 +141,10 @@ def _scores(dataset: Dataset, figures: dict[str, Any]) -> str:
         (
             (
                 word(name),
-                cell(crossed["mean"][name]),
-                cell(crossed["deviation"][name]),
-                *(cell(fold[name]) for fold in crossed["folds"]),
-                cell(figures["validation"][name]),
+                Written.of(crossed["mean"][name]),
+                Written.of(crossed["deviation"][name]),
+                *(Written.of(fold[name]) for fold in crossed["folds"]),
+                Written.of(figures["validation"][name]),
             )
             for name in names
         ),
@@ -123,8 +164,8 @@ def _search(fitted: Fitted) -> str:
             (
                 *(_shown(trial.parameters.get(name)) for name in names),
                 len(trial.held_out),
-                trial.mean(metric),
-                trial.deviation(metric),
+                Written.of(trial.mean(metric)),
+                Written.of(trial.deviation(metric)),
                 "chosen" if trial is fitted.search.best else "",
             )
             for trial in trials
@@ -132,7 +173,7 @@ def _search(fitted: Fitted) -> str:
     )
 
 
-def _parity(figures: dict[str, Any]) -> str:
+def _parity(figures: dict[str, Any], *, classes: bool) -> str:
     rows = [
         (
             name.upper() if name == "onnx" else name,
@@ -148,7 +189,8 @@ def _parity(figures: dict[str, Any]) -> str:
     asked = (
         "Asked: training values, midpoints, tree thresholds and their neighbours, missing values, unseen categories."
     )
-    return table(("Form", "Rows", "Largest difference", "Classes that differ", "Proven"), rows, asked) + told
+    differ = "Classes that differ" if classes else "Values that differ"
+    return table(("Form", "Rows", "Largest difference", differ, "Equal"), rows, asked) + told
 
 
 def _shown(value: Any) -> str:

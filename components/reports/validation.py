@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from components.dataset import Dataset
-from components.tables.checks import Check, Facts, listing, share, shown
+from components.tables.checks import Check, Facts, listing, shown
 from components.tables.statistics import Numbers, Values
+from components.tables.wording import is_year, number, share
 from serving.schema import Column
 
 
@@ -61,7 +62,9 @@ def _spread(column: Column, facts: Facts) -> tuple[str, str]:
     low, high = found.quantiles[0], found.quantiles[-1]
     if column.kind == "date":
         return f"{_day(low)} to {_day(high)}", _day(found.mean)
-    return f"{low:,.4g} to {high:,.4g}", f"{found.mean:,.4g} ± {found.deviation:,.3g}"
+    year = is_year(column)
+    ends = f"{number(low, year=year)} to {number(high, year=year)}"
+    return ends, f"{number(found.mean, year=year)} ± {number(found.deviation)}"
 
 
 def _day(days: float) -> str:
@@ -72,10 +75,10 @@ def _day(days: float) -> str:
 
 def _target(dataset: Dataset, found: Numbers | Values) -> str:
     if isinstance(found, Numbers):
-        low, quarter, half, three, high = (f"{edge:,.6g}" for edge in found.quantiles)
+        low, quarter, half, three, high = map(number, found.quantiles)
         return (
             f"Values from {low} to {high} {dataset.schema.target.unit}, half of them between {quarter} and {three}; "
-            f"median {half}, mean {found.mean:,.6g}."
+            f"median {half}, mean {number(found.mean)}."
         )
     rows = [
         (label, f"{count:,}", share(count / found.rows), "█" * max(1, round(30 * count / found.rows)))

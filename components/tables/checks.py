@@ -10,6 +10,7 @@ import numpy as np
 
 from components.dataset import SPLITS, Dataset
 from components.tables.statistics import Numbers, Values, as_floats, column, columns, duplicates, summary, value_counts
+from components.tables.wording import number, share
 from components.use_cases import UseCase
 from serving.schema import Column
 
@@ -154,16 +155,9 @@ def compared(dataset: Dataset, facts: Facts, previous: Dataset) -> Iterator[Chec
 ACCEPT = 'correct the data, or override {"accept_changes": true} if the change is meant'
 
 
-def share(part: float) -> str:
-    """Return a share as a person reads it."""
-    if part in (0.0, 1.0):
-        return f"{part:.0%}"
-    return f"{part:.1%}" if part >= 0.001 else f"{part:.2g}"
-
-
 def shown(value: Any) -> str:
     """Return a value as a person reads it."""
-    return f"{value:,.6g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
+    return number(value) if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
 
 
 def listing(values: Sequence[Any], most: int = 8) -> str:

@@ -79,10 +79,12 @@ def test_validation_figures_are_those_of_the_bundle_s_own_model(trained: Trained
 def test_the_page_is_one_file_with_every_plot(trained: Trained) -> None:
     page = trained[1].read_text()
 
-    assert page.count("<svg") + page.count('<img class="raster"') == 7
+    assert page.count("<svg") + page.count('<img class="raster"') == 9
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
     assert "Learning curve" in page
     assert "Importance of columns" in page
+    assert "Where to say yes" in page
+    assert "partial dependence" in page
 
 
 def test_the_card_tells_how_to_call_the_model(trained: Trained) -> None:
