@@ -1,6 +1,6 @@
 """What people see: the model card, the schema as a document, and a page that shows how to call the server.
 
-Pages are whole in themselves: no script, no font, no picture from elsewhere.
+Pages are whole in themselves: no font, picture or script from elsewhere; for the one script of ours see `trying`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from serving import trying
 from serving.bundle import CARD
 from serving.predictor import Predictor
 from serving.schema import Column, decode, schema_to_json
 
 BULLET = re.compile(r"\s*([-*]|\d+\.) ")
+YEARS = (1_500, 2_200)
 ORIGIN = "http://127.0.0.1:8080"
 """Stands in the docs page for whatever address a reader came by."""
 STYLE = """
@@ -81,43 +84,53 @@ def card_page(predictor: Predictor, name: str, markdown: bytes) -> bytes:
     return _page(f"{name}: model card", body + _footer(predictor))
 
 
-def docs_page(predictor: Predictor, name: str) -> bytes:
-    """Return the page that shows every call with a line that can be pasted."""
+def docs_page(predictor: Predictor, name: str, *, guarded: bool = False) -> bytes:
+    """Return the page that shows every call with a line that can be pasted, and lets a reader send it.
+
+    Args:
+        guarded: Whether callers need an API key.
+    """
     target = predictor.schema.target
     row = example_row(predictor)
-    v1 = json.dumps({"instances": [row]}, ensure_ascii=False)
+    v1 = {"instances": [row]}
     inputs = [
         {"name": column.name, **_example_tensor(column, row.get(column.name))} for column in predictor.schema.columns
     ]
-    v2 = json.dumps({"inputs": inputs}, ensure_ascii=False)
+    v2 = {"inputs": inputs}
+    label = predictor.labels(predictor.score(predictor.encoder.encode([row], 0), 1).tolist())[0]
+    answer = json.dumps({"predictions": [label]}, ensure_ascii=False)
     classes = ", ".join(str(label) for label in target.classes)
     description = f"Predicts <b>{html.escape(target.name)}</b>" + (
         f", one of {html.escape(classes)}" if classes else (f" in {html.escape(target.unit)}" if target.unit else "")
     )
+    call = partial(trying.call, origin=ORIGIN)
+    spare = ", ".join((*predictor.schema.unused[:30], target.name))
     parts = [
         f"<h1>{html.escape(name)}</h1>",
         f'<p class="lead">{description} · version {html.escape(predictor.version or "unregistered")} · '
         f'<a href="/v1/models/{html.escape(name)}/card">model card</a> · <a href="/openapi.json">OpenAPI</a> · '
         '<a href="/metrics">metrics</a></p>',
         "<h2>Predict</h2>",
-        _call(
-            "POST", f"/v1/models/{name}:predict", "rows as lists in column order, or as objects; null is missing", v1
-        ),
-        _call("POST", f"/v2/models/{name}/infer", "the Open Inference Protocol: one tensor per column", v2),
-        _call("POST", f"/v1/models/{name}:explain", "what each feature contributed", v1),
+        trying.key_field() if guarded else "",
+        call(f"/v1/models/{name}:predict", "rows as lists in column order, or as objects; null is missing", v1, answer),
+        call(f"/v2/models/{name}/infer", "the Open Inference Protocol: one tensor per column", v2),
+        call(f"/v1/models/{name}:explain", "what each feature contributed", v1),
         '<p>Probabilities: add <code>"parameters": {"probabilities": true}</code> in V1, or ask for the output '
         "<code>probabilities</code> in V2. The same calls answer over gRPC as inference.GRPCInferenceService.</p>"
         if target.classes
         else "",
         "<h2>Columns</h2>",
         _columns_table(predictor.schema.columns),
+        f"<p class=soft>Rows may carry what the model does not look at: {html.escape(spare)}.</p>",
+        "<h2>Statuses</h2>",
+        trying.statuses(),
         "<h2>Everything else</h2>",
         *(
             f'<p><span class="verb">GET</span> <a href="{path}">{html.escape(path)}</a> — {text}</p>'
             for path, text in _other_paths(name)
         ),
     ]
-    return _page(name, "".join(parts) + _footer(predictor))
+    return _page(name, "".join(parts) + _footer(predictor) + trying.script(), trying.STYLE)
 
 
 def _other_paths(name: str) -> Sequence[tuple[str, str]]:
@@ -131,15 +144,6 @@ def _other_paths(name: str) -> Sequence[tuple[str, str]]:
         (f"/v2/models/{name}", "tensors in and out"),
         (f"/v2/models/{name}/ready", "readiness of the model"),
         ("/metrics", "Prometheus"),
-    )
-
-
-def _call(verb: str, path: str, text: str, body: str) -> str:
-    quoted = body.replace("'", "'\\''")
-    line = f"curl -s {ORIGIN}{path} -H 'content-type: application/json' -d '{quoted}'"
-    return (
-        f'<p><span class="verb">{verb}</span> <code>{html.escape(path)}</code> — {text}</p>'
-        f"<pre><code>{html.escape(line)}</code></pre>"
     )
 
 
@@ -166,7 +170,14 @@ def _range(column: Column) -> str:
         return "true, false"
     if column.minimum is None or column.maximum is None:
         return ""
-    return html.escape(f"{decode(column, column.minimum)} to {decode(column, column.maximum)}")
+    return html.escape(f"{_written(decode(column, column.minimum))} to {_written(decode(column, column.maximum))}")
+
+
+def _written(value: Any) -> str:
+    """Return a value with separators, unless it may be a year."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or YEARS[0] <= abs(value) <= YEARS[1]:
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
 def _footer(predictor: Predictor) -> str:
@@ -177,11 +188,11 @@ def _footer(predictor: Predictor) -> str:
     )
 
 
-def _page(title: str, body: str) -> bytes:
+def _page(title: str, body: str, style: str = "") -> bytes:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body>{body}</body></html>"
+        f"<style>{STYLE}{style}</style></head><body>{body}</body></html>"
     ).encode()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from serving import trying
 from serving.errors import Refused
 from serving.explain import Explainer
 from serving.message import HTML, JSON, MARKDOWN, PAGE_HEADERS, Request, Response
@@ -107,7 +108,7 @@ def _v2(app: App, predictor: Predictor) -> Mapping[str, Endpoint]:
 def _pages(app: App, predictor: Predictor) -> Mapping[str, Endpoint]:
     name = app.options.model_name
     document = orjson.dumps(openapi(predictor, app.options), option=orjson.OPT_INDENT_2)
-    docs = docs_page(predictor, name)
+    docs = docs_page(predictor, name, guarded=app.access.enabled)
     card = card_markdown(predictor, name)
     page = card_page(predictor, name, card)
 
@@ -115,7 +116,7 @@ def _pages(app: App, predictor: Predictor) -> Mapping[str, Endpoint]:
         host = request.headers.get(b"host", b"")
         scheme = b"https" if app.options.tls_certificate else b"http"
         origin = b"%s://%s" % (scheme, host) if HOST.fullmatch(host) else ORIGIN.encode()
-        return Response(200, docs.replace(ORIGIN.encode(), origin), HTML, PAGE_HEADERS)
+        return Response(200, docs.replace(ORIGIN.encode(), origin), HTML, trying.HEADERS)
 
     def show_card(request: Request) -> Response:
         if _prefers_html(request.headers.get(b"accept", b"")):

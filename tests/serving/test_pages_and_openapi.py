@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from serving.bundle import Bundle
 from serving.pages import render_markdown
+from tests.serving.browser import Page
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -60,7 +62,7 @@ def test_the_card_is_markdown_for_tools_and_a_page_for_browsers(server: Any) -> 
 def test_every_line_of_the_docs_page_works(server: Any) -> None:
     page = httpx.get(f"{server.url}/docs").text
     links = [path for path in re.findall(r'href="([^"]+)"', page) if path.startswith("/")]
-    lines = re.findall(r"<code>(curl [^<]+)</code>", page)
+    lines = re.findall(r'<code class="curl">(curl [^<]+)</code>', page)
 
     assert _parsed(page).loads == []
     assert {httpx.get(server.url + path).status_code for path in links} == {200}
@@ -70,6 +72,41 @@ def test_every_line_of_the_docs_page_works(server: Any) -> None:
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
         assert done.returncode == 0, command
         assert b"predict" in done.stdout or b"outputs" in done.stdout
+    answers = re.findall(r"answers</p><pre><code>([^<]+)</code>", page)
+    first = subprocess.run(["bash", "-c", _unescaped(lines[0])], capture_output=True, check=False)
+    assert [json.loads(_unescaped(answer)) for answer in answers] == [json.loads(first.stdout)]
+
+
+@pytest.mark.browser
+def test_calls_can_be_sent_from_the_page_and_nothing_else_can_run_there(server: Any, tmp_path: Path) -> None:
+    """In a real browser: the body is changed, sent and answered; a foreign script and a foreign address are refused."""
+    with Page(f"{server.url}/docs", tmp_path) as page:
+        sent = page.run(
+            """(async () => {
+            const box = document.querySelector('.try'), field = box.querySelector('textarea');
+            field.value = field.value.replace(/"age": [^,]+/, '"age": "old"');
+            field.dispatchEvent(new Event('input'));
+            box.querySelector('.send').click();
+            const answer = box.querySelector('.answer');
+            for (let i = 0; i < 100 && answer.textContent.length < 3; i++) await new Promise(r => setTimeout(r, 50));
+            return [answer.textContent, box.querySelector('.curl').textContent];
+            })()"""
+        )
+        blocked = page.run(
+            """(async () => {
+            const other = document.createElement('script');
+            other.textContent = 'window.foreign = true';
+            document.body.append(other);
+            const asked = await fetch('http://127.0.0.1:9/').then(() => 'asked', error => 'refused');
+            return [String(window.foreign), asked];
+            })()"""
+        )
+
+    assert sent[0].startswith("400 in ")
+    assert 'expected a number, got \\"old\\"' in sent[0]
+    assert sent[1].startswith(f"curl -s {server.url}/v1/models/m:predict")
+    assert '"age": "old"' in sent[1]
+    assert blocked == ["undefined", "refused"]
 
 
 def _unescaped(text: str) -> str:
