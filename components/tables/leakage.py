@@ -31,13 +31,13 @@ def leaks(dataset: Dataset) -> Iterator[Check]:
     regression = dataset.schema.target.task == "regression"
     rule = "target leakage"
     for place, column in enumerate(dataset.schema.columns):
-        score = _score(train[:, [place]], train_target, held[:, [place]], held_target, regression=regression)
+        score, error = _score(train[:, [place]], train_target, held[:, [place]], held_target, regression=regression)
         name = "R2" if regression else "balanced accuracy"
         excused = column.name in accepted
         yield Check(
             column.name,
             rule,
-            f"{name} {score:.3f} by this column alone",
+            f"{name} {score:.2f} ± {1.96 * error:.2f} by this column alone, on {len(held_target):,} rows",
             "any, as the overrides say" if excused else f"below {ALMOST_PERFECT}",
             excused or score < ALMOST_PERFECT,
             f'override {{"drop": ["{column.name}"]}} to leave it out, or {{"accept": ["{column.name}"]}} if it is '
@@ -58,12 +58,13 @@ def _score(
     held_target: NDArray[Any],
     *,
     regression: bool,
-) -> float:
+) -> tuple[float, float]:
+    """Return the score and its standard error; that of R2 after Olkin and Finn (1995), for one predictor."""
     from sklearn import config_context
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     if len(held_target) < 2 or np.isnan(train).all():
-        return 0.0
+        return 0.0, 0.0
     model = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(max_leaf_nodes=LEAVES, random_state=0)
     with config_context(skip_parameter_validation=True, assume_finite=True):
         guess = model.fit(train, train_target).predict(held)
@@ -73,12 +74,16 @@ def _score(
     known = ~np.isnan(held[:, 0])
     if known.sum() > 2 and np.ptp(held[known, 0]) > 0 and np.ptp(held_target[known]) > 0:
         straight = abs(float(np.corrcoef(held[known, 0], held_target[known])[0, 1]))
-        return max(score, straight if known.all() else 0.0)
-    return score
+        score = max(score, straight if known.all() else 0.0)
+    return score, 2 * (1 - score) * float(np.sqrt(max(0.0, score) / len(held_target)))
 
 
-def _balanced_accuracy(truth: NDArray[np.int64], guess: NDArray[np.int64]) -> float:
-    """Return the mean over the classes of the share found; scikit-learn's checks cost ten times the arithmetic."""
+def _balanced_accuracy(truth: NDArray[np.int64], guess: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the mean over the classes of the share found, and its standard error from binomial shares.
+
+    scikit-learn's checks cost ten times the arithmetic.
+    """
     rows = np.bincount(truth)
     found = np.bincount(truth[truth == guess], minlength=len(rows))
-    return float((found[rows > 0] / rows[rows > 0]).mean())
+    shares, numbers = found[rows > 0] / rows[rows > 0], rows[rows > 0]
+    return float(shares.mean()), float(np.sqrt((shares * (1 - shares) / numbers).sum()) / len(shares))

@@ -161,7 +161,7 @@ def _note(task: Task) -> str:
     if task.status == record.FAILED:
         return f"failed, see {task.log}"
     if task.reused:
-        return "unchanged"
+        return f"unchanged; {task.unread} was not read again" if task.unread else "unchanged"
     if task.status == record.SKIPPED:
         return "skipped"
     if task.attempts > 1:

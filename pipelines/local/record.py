@@ -49,6 +49,7 @@ class Task:
         label: For people: its name, with the loop item.
         key: Over everything that decides its outputs: code, command and inputs.
         reused: Taken from an earlier attempt of this run.
+        unread: Where its source is, when that was not looked at again before it was reused.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Task:
     code: str = ""
     attempts: int = 0
     reused: bool = False
+    unread: str = ""
     started: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0

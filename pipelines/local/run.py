@@ -10,11 +10,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components import settings
-from components.errors import InputError
+from components.errors import InputError, full_disk_told
 from pipelines import ir, validation
 from pipelines.local import database, graph, lock, record, seams, services
 from pipelines.local.code import Code, Reader
@@ -69,7 +70,7 @@ def run(order: Order, show: Plain | Rich) -> Run:
     identifier = order.resume.identifier if order.resume else _identifier(order.name or compiled.name)
     folder = order.home.absolute() / "runs" / identifier
     codes = _codes(compiled)
-    with interruptible(), lock.exclusive(order.home, identifier):
+    with interruptible(), full_disk_told(order.home), lock.exclusive(order.home, identifier):
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true"}
         needs = {label: _preloaded(code) for label, code in codes.items()}
@@ -88,6 +89,7 @@ def run(order: Order, show: Plain | Rich) -> Run:
                 needs=needs,
                 mirror=mirror(settings.read(known), identifier),
                 earlier=dict(order.resume.tasks) if order.resume else {},
+                trouble=partial(services.trouble, known),
             )
             return _walk(order, around, kept, show, known)
 
@@ -289,4 +291,5 @@ def _prepare_tracking(around: Surroundings, known: Mapping[str, str]) -> None:
     )
     ended = around.server.wait("database")
     if ended is None or ended.code:
-        raise TaskFailed(f"the MLflow store {path} could not be made: {ended.error if ended else ''} (see {log})")
+        reason = around.trouble() or (ended.error if ended else "") or "its process ended"
+        raise TaskFailed(f"the MLflow store {path} could not be made: {reason} (see {log})")

@@ -55,6 +55,8 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Processes started by this one, kept until they have ended."""
 FREE_BYTES = 300 << 20
 """SeaweedFS takes its first volumes and then refuses writes, one by one, on a disk that is nearly full."""
+FULL_BYTES = 16 << 20
+"""With less than this, a step that failed may have failed for it."""
 
 
 class ServiceError(RuntimeError):
@@ -114,6 +116,29 @@ def stop(home: Path) -> bool:
         return False
     with (folder / "users.lock").open("w") as users, _turn(folder):
         return _stop_unused(folder, users)
+
+
+def trouble(reached: Mapping[str, str]) -> str:
+    """Return what is wrong with this machine when a step failed, so that nobody looks for it in the step.
+
+    Args:
+        reached: The variables that `running` yielded.
+
+    Returns:
+        Empty when the disk has room and the object store answers.
+    """
+    home, endpoint = Path(reached["HEADRACE_HOME"]), reached["AWS_ENDPOINT_URL"]
+    free = shutil.disk_usage(home).free
+    if free < FULL_BYTES:
+        return (
+            f"the disk is full: {home} has {free >> 20} MB left; free some space, or set HEADRACE_HOME to a folder on "
+            "another disk"
+        )
+    if _is_reached(endpoint):
+        return ""
+    log = home / "s3" / "weed.log"
+    own = f": its process was killed or ended by itself, and the next run starts it again; its log is {log}"
+    return f"the object store at {endpoint} no longer answers{own if log.is_file() else ''}"
 
 
 def _own_keys(environment: Mapping[str, str]) -> dict[str, str]:
@@ -282,14 +307,26 @@ def _is_free(port: int) -> bool:
 
 def _answers(port: int) -> bool:
     """Return whether an S3 server answers; without a signature it must refuse."""
-    from http.client import HTTPConnection, HTTPException
+    return _status(f"http://{HOST}:{port}/") in (403, 401)
 
-    connection = HTTPConnection(HOST, port, timeout=2)
+
+def _is_reached(endpoint: str) -> bool:
+    return _status(endpoint) is not None
+
+
+def _status(url: str) -> int | None:
+    """Return the status that a server answers, None where none does."""
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=2)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status in (403, 401)
+        return connection.getresponse().status
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
@@ -298,6 +335,8 @@ def _leave(folder: Path, users: IO[str]) -> None:
     with _turn(folder):
         fcntl.flock(users, fcntl.LOCK_UN)
         _stop_unused(folder, users)
+    for pid in [pid for pid, child in _CHILDREN.items() if child.poll() is not None]:
+        del _CHILDREN[pid]  # one that was killed by somebody else
 
 
 def _stop_unused(folder: Path, users: IO[str]) -> bool:

@@ -28,6 +28,8 @@ ARGUMENT_LIMIT = 128 * 1024
 INPUT_EXIT_CODE = 2
 """A step ends with this code when a person's input is wrong; trying again cannot help."""
 LAST_LINES = 8
+REMOTE = re.compile(r"(https?|s3|minio)://")
+"""Sources whose bytes are not looked at to find out whether a task must run again."""
 MARKDOWN = "system.Markdown"
 PAGES = ("system.HTML", MARKDOWN)
 """Kinds of artifact that a person reads; in the run's folder `reports` all of them are pages."""
@@ -50,6 +52,7 @@ class Surroundings:
         needs: Executor label -> modules the fork server loads before it.
         mirror: Copies an output to the artifacts bucket and returns its address; None where there is no bucket.
         earlier: Tasks of the attempt that is resumed, by path.
+        trouble: Returns what is wrong with the machine or its services, when a task failed; empty when nothing is.
     """
 
     compiled: Compiled
@@ -60,6 +63,7 @@ class Surroundings:
     needs: Mapping[str, tuple[str, ...]]
     mirror: Callable[[Path, str], str] | None
     earlier: Mapping[str, Task]
+    trouble: Callable[[], str] = str
 
 
 class TaskRunner:
@@ -135,7 +139,8 @@ class TaskRunner:
             return None  # what it did, it did to the world outside, which may have changed since: it does it again
         if any(digest(Path(item.path)) != item.sha256 for item in before.artifacts.values()):
             return None
-        return replace(before, reused=True)
+        remote = [value for value in call.parameters.values() if isinstance(value, str) and REMOTE.match(value)]
+        return replace(before, reused=True, unread=remote[0] if remote else "")
 
     def _attempts(self, call: Call, task: Task, label: str, container: Any) -> Outputs:
         log = self._around.folder / task.log
@@ -143,6 +148,7 @@ class TaskRunner:
         log.unlink(missing_ok=True)
         self._record.put(task)
         retries = call.spec.retry_policy
+        trouble = ""
         for attempt in range(retries.max_retry_count + 1):
             task = replace(task, attempts=attempt + 1)
             try:
@@ -153,12 +159,15 @@ class TaskRunner:
                 task = replace(task, status=record.FAILED, exit_code=1, error=self._record.hide(str(error)))
             if task.status == record.SUCCEEDED or task.exit_code == INPUT_EXIT_CODE or self._stopping.is_set():
                 break
+            if trouble := self._around.trouble():
+                task = replace(task, error=trouble)
+                break
             if attempt < retries.max_retry_count and self._stopping.wait(_pause(retries, attempt)):
                 break
         if self._stopping.is_set() and task.status != record.SUCCEEDED:
             task = replace(task, status=record.STOPPED, error="the run was stopped")
         self._record.put(task)
-        told = task.status == record.SUCCEEDED or task.exit_code == INPUT_EXIT_CODE
+        told = task.status == record.SUCCEEDED or task.exit_code == INPUT_EXIT_CODE or trouble
         self._watcher.ended(task, "" if told else self._tail(log))
         if task.status == record.STOPPED:
             raise Stopped
