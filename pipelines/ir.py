@@ -59,7 +59,8 @@ def load(path: Path) -> Compiled:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Unreadable(f"{path}: {reason}; python -m pipelines compile writes what can be validated") from error
     return parse(text, str(path))
 
 

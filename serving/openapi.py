@@ -56,6 +56,9 @@ def _server_paths() -> Json:
     return {
         "/": {"get": _get("What this server is", "Status")},
         "/metrics": {"get": _get("Prometheus metrics", None, "text/plain")},
+        "/inference.protoset": {
+            "get": _get("descriptors of the gRPC service, for grpcurl -protoset", None, "application/octet-stream")
+        },
         "/docs": {"get": _get("How to call this server", None, "text/html")},
         "/openapi.json": {"get": _get("This document", "Any")},
         "/v2": {"get": _get("Name, version and extensions of the server", "ServerMetadata")},

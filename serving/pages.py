@@ -144,6 +144,7 @@ def _other_paths(name: str) -> Sequence[tuple[str, str]]:
         (f"/v2/models/{name}", "tensors in and out"),
         (f"/v2/models/{name}/ready", "readiness of the model"),
         ("/metrics", "Prometheus"),
+        ("/inference.protoset", "descriptors of the gRPC service: grpcurl -protoset FILE"),
     )
 
 

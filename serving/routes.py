@@ -15,7 +15,7 @@ import orjson
 from serving import trying
 from serving.errors import Refused
 from serving.explain import Explainer
-from serving.message import HTML, JSON, MARKDOWN, PAGE_HEADERS, Request, Response
+from serving.message import BINARY, HTML, JSON, MARKDOWN, PAGE_HEADERS, Request, Response
 from serving.openapi import openapi
 from serving.pages import ORIGIN, card_markdown, card_page, docs_page, schema_document
 from serving.v1 import V1
@@ -68,9 +68,20 @@ def _server(app: App) -> Mapping[str, Endpoint]:
     def metrics(_: Request) -> Response:
         return Response(200, app.metrics.render(app.predictor), b"text/plain; version=0.0.4; charset=utf-8")
 
+    def protoset(_: Request) -> Response:
+        """Return what grpcurl and others need to call the gRPC port without reflection."""
+        from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+        from serving.oip import inference_pb2
+
+        described = FileDescriptorProto()
+        inference_pb2.DESCRIPTOR.CopyToProto(described)
+        return Response(200, FileDescriptorSet(file=[described]).SerializeToString(), BINARY)
+
     return {
         "/": _get(front, "other"),
         "/metrics": _get(metrics, "other"),
+        "/inference.protoset": _get(protoset, "other"),
         "/v2": _get(_fixed(server_metadata()), "v2"),
         "/v2/": _get(_fixed(server_metadata()), "v2"),
         "/v2/health/live": _get(_fixed({"live": True}), "v2"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from components import tracking
+from components.errors import InputError
 from components.releases import Release, ReleaseError, cluster, record, trials
 from components.releases.kube import SERVICE, Kube, connect
 from components.releases.lease import holder_of
@@ -92,19 +93,24 @@ def trace(settings: Settings, model: str, version: str = "", kube: Kube | None =
     """Return where a version came from; without one, what its endpoint serves.
 
     Raises:
-        ReleaseError: Nothing serves, or the version is not registered.
+        InputError: The version that was named is not registered.
+        ReleaseError: Nothing serves, or what serves is not registered.
     """
     wanted = version or _version(
         (((kube or connect()).get(SERVICE, model) or {}).get("spec") or {}).get("predictor", {})
     )
     if not wanted:
         raise ReleaseError(f"nothing serves {model!r} here: release a version, or name one to trace")
-    for item in tracking.versions(settings, model):
+    found = tracking.versions(settings, model)
+    for item in found:
         if str(item.number) == wanted:
             dataset = item.tags.get(tracking.DATASET_TAG, "")
             is_champion = tracking.champion(settings, model) == wanted
             return Origin(model, wanted, item.uri, item.digest, item.run, dataset, is_champion)
-    raise ReleaseError(f"model {model!r} has no version {wanted!r} in the registry")
+    told = f"model {model!r} has no version {wanted!r} in the registry"
+    if version and found:
+        raise InputError(f"{told}: choose one of {', '.join(str(item.number) for item in found)}")
+    raise ReleaseError(told)
 
 
 def rollback(settings: Settings, model: str, environment: str, to: str = "", kube: Kube | None = None) -> Release:

@@ -25,10 +25,9 @@ from serving.budget import Held
 from serving.bundle import Bundle
 from serving.oip import inference_pb2 as oip
 from serving.wire import PlainGate
+from tests.serving.cages import POD, caged, peak, ready
 
-POD = 512 << 20
 BODY = 16 << 20
-GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 COLUMNS = 4
 
 
@@ -36,43 +35,11 @@ COLUMNS = 4
 def pod(run_server: Callable[..., Any], flowers: Bundle) -> Iterator[Any]:
     """A server that may use 512 MiB, and knows it."""
     with run_server(flowers.folder, "--max_in_flight_bytes", str(budget.default_limit(POD))) as running:
-        with _caged(running.process.pid):
+        with caged(running.process.pid):
             yield running
             assert running.process.poll() is None, "the server is gone"
-            assert _peak(running.process.pid) < POD
+            assert peak(running.process.pid) < POD
         assert running.stop() == 0
-
-
-@contextlib.contextmanager
-def _caged(pid: int) -> Iterator[None]:
-    """Put a process into a memory cgroup of its own, where that is possible."""
-    for root, file in zip(GROUPS, ("memory.limit_in_bytes", "memory.max"), strict=True):
-        group = root / f"headrace-test-{pid}"
-        try:
-            group.mkdir()
-            (group / file).write_text(str(POD))
-            (group / "cgroup.procs").write_text(str(pid))
-        except OSError:
-            with contextlib.suppress(OSError):
-                group.rmdir()
-            continue
-        try:
-            yield
-        finally:
-            (root / "cgroup.procs").write_text(str(pid))
-            with contextlib.suppress(OSError):
-                group.rmdir()
-        return
-    yield
-
-
-def _peak(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-
-
-def _ready(running: Any) -> bool:
-    return httpx.get(f"{running.url}/v2/health/ready", timeout=30).status_code == 200
 
 
 def _request(body: bytes) -> bytes:
@@ -88,9 +55,9 @@ def test_a_body_of_tiny_values_is_bounded_before_it_is_parsed(pod: Any, item: by
     answer = httpx.post(f"{pod.url}{path}", content=body, timeout=60)
 
     assert answer.status_code in (400, 413), answer.text
-    assert _ready(pod)
+    assert ready(pod)
     if native.available():
-        assert _peak(pod.process.pid) < 200 << 20
+        assert peak(pod.process.pid) < 200 << 20
 
 
 def test_bodies_that_never_end_together_stay_within_the_budget(pod: Any) -> None:
@@ -103,7 +70,7 @@ def test_bodies_that_never_end_together_stay_within_the_budget(pod: Any) -> None
         with contextlib.suppress(OSError):
             one.sendall(_request(b" " * BODY)[:-1])
 
-    assert _ready(pod)
+    assert ready(pod)
     text = httpx.get(f"{pod.url}/metrics").text
     in_flight = float(
         next(line for line in text.splitlines() if line.startswith("headrace_in_flight_bytes{")).split()[-1]
@@ -152,7 +119,7 @@ def test_bodies_behind_one_another_on_a_connection_are_not_read_ahead(pod: Any) 
     thread = threading.Thread(target=send)
     thread.start()
     for _ in range(20):
-        assert _ready(pod)
+        assert ready(pod)
         time.sleep(0.05)
     stop.set()
     sender.close()
@@ -172,11 +139,11 @@ def test_compressed_calls_are_unpacked_when_it_is_their_turn(pod: Any) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{pod.grpc_port}", options, grpc.Compression.Gzip) as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         calls = [infer.future(data, timeout=120) for _ in range(60)]
-        assert _ready(pod)
+        assert ready(pod)
         outcomes = ["OK" if call.exception() is None else call.code().name for call in calls]
 
     assert outcomes.count("OK") > 0
-    assert _peak(pod.process.pid) < 256 << 20
+    assert peak(pod.process.pid) < 256 << 20
     assert set(outcomes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
 
 
@@ -193,7 +160,7 @@ def test_large_requests_at_once_are_answered_one_after_the_other(pod: Any) -> No
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        assert _ready(pod)
+        assert ready(pod)
         time.sleep(0.02)
 
     assert set(codes) <= {200, 503}

@@ -77,6 +77,18 @@ def test_every_line_of_the_docs_page_works(server: Any) -> None:
     assert [json.loads(_unescaped(answer)) for answer in answers] == [json.loads(first.stdout)]
 
 
+def test_the_grpc_service_is_described_for_clients_without_its_source(server: Any) -> None:
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    answer = httpx.get(f"{server.url}/inference.protoset")
+    (file,) = FileDescriptorSet.FromString(answer.content).file
+
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert [f"{file.package}.{service.name}" for service in file.service] == ["inference.GRPCInferenceService"]
+    assert {method.name for service in file.service for method in service.method} >= {"ModelInfer", "ServerReady"}
+    assert any(message.name == "ModelInferRequest" for message in file.message_type)
+
+
 @pytest.mark.browser
 def test_calls_can_be_sent_from_the_page_and_nothing_else_can_run_there(server: Any, tmp_path: Path) -> None:
     """In a real browser: the body is changed, sent and answered; a foreign script and a foreign address are refused."""
