@@ -23,7 +23,7 @@ MODEL    ?=
 ENV      ?= local
 WORKERS  ?= 2
 # The machine's own, else the one that comes with the packages of the tests.
-KUBECTL  ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
+KUBECTL  ?= $(if $(shell command -v kubectl),kubectl,$(BIN)/kubectl)
 
 # ---- set-up: one stamp per environment, what a job needs and no more -------------------------------------------------
 

@@ -67,7 +67,7 @@ def predict_file(predictor: Predictor, source: Path, target: Path, rows_per_step
     try:
         with open_reader(source, predictor.schema, rows_per_step) as reader, open_writer(partial, target) as write:
             for frame in reader:
-                write(_predicted(predictor, frame, done))
+                write(predicted(predictor, frame, done))
                 done += frame.num_rows
                 yield Progress(done, reader.total, monotonic() - began)
             if done == 0:
@@ -77,7 +77,7 @@ def predict_file(predictor: Predictor, source: Path, target: Path, rows_per_step
         partial.unlink(missing_ok=True)
 
 
-def _predicted(predictor: Predictor, frame: Any, first: int) -> Any:
+def predicted(predictor: Predictor, frame: Any, first: int) -> Any:
     """Return the frame with its predictions."""
     import numpy
     import pyarrow

@@ -12,6 +12,7 @@ without it is not a bundle, and one changed byte anywhere is found on load. The 
     reference.json    histograms of features and predictions on the training rows, for drift
     metrics.json      validation scores; after evaluation also test scores with intervals
     card.md           the model card
+    MLmodel           how MLflow reads the bundle as a model of its own, see serving.pyfunc
     origin.json       which runs made it and what was timed there; no two runs share that: it is no part of the digest
 
 The same data, code and seed make the same bundle, byte for byte, wherever they run; only origin.json tells them apart.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.dataset import Dataset
-from components.models import card, drift, goldens, graph, metrics, parity, score, table
+from components.models import card, drift, goldens, graph, metrics, mlmodel, parity, score, table
 from components.models.parity import Parity
 from components.models.search import FIT_ROWS, Search, aligned
 from components.use_cases import UseCase
@@ -69,6 +69,7 @@ def write(
     metrics.write_json(folder / bundles.GOLDEN, golden)
     metrics.write_json(folder / bundles.REFERENCE, drift.reference(schema, X, fitted.search.best.scores))
     metrics.write_json(folder / bundles.METRICS, figures)
+    (folder / mlmodel.FILE).write_text(mlmodel.write())
     bundle = Bundle(
         folder=folder,
         model=dataset.model,

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from components import registry, settings, tracking
+from components.models import mlmodel
 from components.registry import Version
 from serving import bundle as bundles
 
@@ -48,7 +49,7 @@ def _describe(current: settings.Settings, bundle: bundles.Bundle, version: Versi
     golden = bundle.json(bundles.GOLDEN)["requests"][0]
     card = bundle.path(bundles.CARD)
     with tracking.parent_run(current, bundle.model, run) as parent:
-        mlflow.log_dict(_signature(bundle), f"version-{version.number}/signature.json")
+        mlflow.log_dict(mlmodel.signature(bundle.schema), f"version-{version.number}/signature.json")
         mlflow.log_dict({"instances": golden["instances"]}, f"version-{version.number}/input_example.json")
         if card is not None:
             mlflow.log_artifact(str(card), f"version-{version.number}")
@@ -56,27 +57,3 @@ def _describe(current: settings.Settings, bundle: bundles.Bundle, version: Versi
         children = [str(bundle.provenance["mlflow_run"])] if "mlflow_run" in bundle.provenance else []
         tracking.adopt(current, parent, children)
     tracking.describe_version(current, version.model, version.number, card.read_text() if card else "")
-
-
-def _signature(bundle: bundles.Bundle) -> dict[str, object]:
-    """Return the model's signature as MLflow writes it (types of its columnar schema)."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-
-    kinds = {"boolean": DataType.boolean, "date": DataType.string}
-    inputs = Schema(
-        [
-            ColSpec(
-                DataType.string
-                if column.kind == "category" and isinstance(next(iter(column.categories), ""), str)
-                else kinds.get(column.kind, DataType.double),
-                column.name,
-                required=False,
-            )
-            for column in bundle.schema.columns
-        ]
-    )
-    labels = bundle.schema.target.classes
-    kind = DataType.double if not labels else DataType.string if isinstance(labels[0], str) else DataType.long
-    signature: dict[str, object] = ModelSignature(inputs, Schema([ColSpec(kind, bundle.schema.target.name)])).to_dict()
-    return signature

@@ -164,3 +164,18 @@ def test_a_candidate_that_cannot_be_used_is_out_and_the_others_go_on(
     best = contest.winner(entries, "roc_auc", heart, ["odd", "logistic"])
     assert best is not None
     assert best.name == "logistic"
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred:UserWarning")  # importing mlflow.pyfunc makes it
+def test_mlflow_reads_the_bundle_as_a_model_of_its_own(trained: Trained, heart: Dataset) -> None:
+    from mlflow import pyfunc
+
+    bundle, _, _ = trained
+    model = pyfunc.load_model(str(bundle.folder))
+    frame = heart.frame("test").drop(columns=["disease"])
+    answer = model.predict(frame)
+    X, _ = heart.load("test")
+
+    np.testing.assert_allclose(
+        answer[["probability_0", "probability_1"]].to_numpy(), score.scorer(bundle)(X), atol=1e-12
+    )
