@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serving.accepting import Acceptor
+from serving.accepting import Acceptor, listen
 from serving.budget import Held
 from serving.errors import Refused
 from serving.inference import INLINE_BYTES
@@ -43,7 +43,7 @@ class Http2Server:
         self._tls = tls
         self._draining = False
         self._listener: socket.socket | None = None
-        self._server: Acceptor | None = None
+        self._server: Acceptor | asyncio.Server | None = None
         self._loading: asyncio.Future[Any] | None = None
 
     async def start(self) -> int:
@@ -54,7 +54,7 @@ class Http2Server:
         """
         options = self.app.options
         self._listener = open_listener(options.host, options.grpc_port, "gRPC")
-        self._server = Acceptor(
+        self._server = await listen(
             self._listener,
             lambda: RpcConnection(self),
             may_stay=self.has_room,

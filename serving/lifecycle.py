@@ -13,10 +13,11 @@ import shutil
 import signal
 import socket
 import sys
+from dataclasses import replace
 from typing import Protocol
 
 from serving import native
-from serving.accepting import Acceptor
+from serving.accepting import Acceptor, connections_for, listen
 from serving.app import App
 from serving.bundle import BundleError, load
 from serving.certificate import Certificate
@@ -76,6 +77,8 @@ async def run(options: Options) -> int:
         OSError: A port is taken, or a file of keys or certificates cannot be read.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    held = connections_for(options.max_connections, 1 + options.enable_grpc)
+    options = replace(options, max_connections=held)
     loop = asyncio.get_running_loop()
     predictor = load_predictor(options, hot_headers(options))
     app = App(options, predictor)
@@ -120,7 +123,7 @@ class Server:
         self.grpc_port = 0
         self._certificate = Certificate(app.options)
         self._listener: socket.socket | None = None
-        self._http: Acceptor | None = None
+        self._http: Acceptor | asyncio.Server | None = None
         self._rpc: RpcServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._swap: asyncio.Task[None] | None = None
@@ -131,7 +134,7 @@ class Server:
         options = self.app.options
         self._listener = open_listener(options.host, options.http_port, "HTTP")
         tls = self._certificate.context()
-        self._http = Acceptor(
+        self._http = await listen(
             self._listener,
             lambda: Connection(self.app),
             may_stay=self.app.has_room,

@@ -15,6 +15,7 @@ import grpc
 import httpx
 import pytest
 
+from serving.accepting import connections_for
 from tests.serving.certificates import make_certificate
 
 BODY = {"instances": [[40, 1.5, "Lyon", 2, True, "2020-01-31"]]}
@@ -98,8 +99,25 @@ def _ask_without_a_certificate(port: int, trusted: Path) -> bytes:
     return b""
 
 
-def test_a_server_out_of_descriptors_says_so_once_and_recovers(run_server: Callable[..., Any], mixed: Any) -> None:
-    with run_server(mixed.folder, "--enable_grpc", "false") as running:
+def test_no_more_connections_are_held_than_files_may_be_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = {"now": (80, 80)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.update(now=wanted))
+
+    assert connections_for(20_000, 2) == 8
+    assert "at most 8 connections are held on a port, not 20000: raise the limit of open files" in caplog.text
+    limits["now"] = (1024, 1 << 20)
+    assert connections_for(20_000, 2) == 20_000
+    assert limits["now"] == (1 << 20, 1 << 20), "the soft limit is raised first"
+
+
+def test_a_server_out_of_descriptors_says_so_once_and_recovers(
+    run_server: Callable[..., Any], mixed: Any, tmp_path: Path
+) -> None:
+    with run_server(mixed.folder, *_flags(tmp_path, "--enable_grpc", "false")) as running:
+        context = ssl.create_default_context(cafile=tmp_path / "tls.crt")
         opened = len(list(Path(f"/proc/{running.process.pid}/fd").iterdir()))
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (opened + 5, opened + 5))
         crowd = [socket.create_connection(("127.0.0.1", running.http_port)) for _ in range(30)]
@@ -110,7 +128,7 @@ def test_a_server_out_of_descriptors_says_so_once_and_recovers(run_server: Calla
         text = ""
         deadline = time.monotonic() + 20
         while "headrace_accept_failures_total" not in text and time.monotonic() < deadline:
-            text = httpx.get(f"{running.url}/metrics", timeout=10).text
+            text = httpx.get(f"https://localhost:{running.http_port}/metrics", timeout=10, verify=context).text
         told = running.log.read_text().count("no connection can be accepted now")
 
     failures = [line for line in text.splitlines() if line.startswith("headrace_accept_failures_total")]
