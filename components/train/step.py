@@ -60,7 +60,7 @@ def train(
         except UNUSABLE as error:
             logger.warning("%s of %s is out: %s", candidate, data.model, error, exc_info=True)
             return _out(candidate, f"{type(error).__name__}: {error}", bundle, page)
-        plots = train_page.draw(fitted, data, seed)
+        plots = train_page.draw(fitted, data, written, seed)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(train_page.write(fitted, data, written, plots))
         _log(found, data, written, plots, page, seed)
