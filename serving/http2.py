@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +222,11 @@ class RpcConnection(RpcWire, asyncio.Protocol):
         service = await self._server.load()
         if compressed:
             encoding = request.headers.get(b"grpc-encoding", b"identity")
+            if encoding == b"identity":  # case 4 of gRPC's compression document
+                refused = service.refuse(
+                    request, 400, "the message is flagged as compressed, grpc-encoding names no way"
+                )
+                return replace(refused, status=INTERNAL)
             small = unpack(request.body, encoding, INLINE_BYTES)
             if isinstance(small, bytes):
                 request.body = small

@@ -130,7 +130,7 @@ def test_a_bomb_of_gzip_is_refused(server: Any) -> None:
     head = [(":method", "POST"), (":scheme", "http"), (":path", METHOD + "ModelInfer"), (":authority", "a")]
     head += [("content-type", "application/grpc"), ("te", "trailers")]
     answers = {}
-    for encoding in ("gzip", "deflate", "snappy"):
+    for encoding in ("gzip", "deflate", "snappy", "identity"):
         made = h2_connection.H2Connection()
         made.initiate_connection()
         made.send_headers(1, [*head, ("grpc-encoding", encoding)])
@@ -153,6 +153,7 @@ def test_a_bomb_of_gzip_is_refused(server: Any) -> None:
         "gzip": b"8",
         "deflate": b"3",
         "snappy": b"12",
+        "identity": b"13",  # flagged as compressed all the same: case 4 of gRPC's compression document
     }
     assert answers["snappy"][b"grpc-accept-encoding"] == b"identity,deflate,gzip"
 
